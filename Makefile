@@ -1,0 +1,37 @@
+# make demo   sets everything up in .venv and renders the packaged demo scene on the CPU
+# make test   sets everything up and runs the tests
+# make check  format, lint, types, tests: what CI runs
+# make bench  figures of speed
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+# One thread a test process: with more, the processes of pytest-xdist fight over the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
+
+.PHONY: install demo test check format bench
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/mvguide demo --out out/demo
+
+test: install
+	$(PYTEST)
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST)
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	$(BIN)/python -m tools.bench

@@ -1,0 +1,107 @@
+"""What a backbone must offer: encode pictures, denoise latents, decode them."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mvguide.diffusion.denoiser import Denoiser
+from mvguide.diffusion.path import NoisePath
+from mvguide.diffusion.schedule import SigmaSchedule
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Settings of the condition; a backbone ignores what its model does not know.
+
+    Args:
+        num_frames: F, at least 2.
+        motion_bucket_id: amount of motion that the model was conditioned on; None = the model's own default.
+        fps: frames per second that the model is told.
+        noise_aug_strength: noise added to the conditioning picture.
+        cfg_min, cfg_max: classifier-free guidance of the first and the last frame, linear between; 1 = off.
+    """
+
+    num_frames: int
+    motion_bucket_id: float | None = None
+    fps: int = 7
+    noise_aug_strength: float = 0.02
+    cfg_min: float = 1.0
+    cfg_max: float = 3.0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the network is told, encoded: opaque to everything but the backbone that made it.
+
+    Args:
+        tensors: the encoded inputs by name.
+        scale: ``[F]`` classifier-free guidance scale of each frame.
+    """
+
+    tensors: dict[str, Tensor]
+    scale: Tensor
+
+
+class Backbone(Protocol):
+    """A pretrained model family. Pictures are float32 ``[F, 3, H, W]`` in [0, 1]; latents ``[B, F, C, h, w]``."""
+
+    @property
+    def name(self) -> str:
+        """Model name or folder, for reports."""
+        ...
+
+    @property
+    def path(self) -> NoisePath:
+        """Noise path of the model."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        ...
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell along one side; sizes must be multiples of it."""
+        ...
+
+    @property
+    def default_frames(self) -> int:
+        """Number of frames that the model was trained on."""
+        ...
+
+    def default_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) for a picture of that shape: same shape, the trained area, every network's multiple."""
+        ...
+
+    def motion_bucket(self, flow: float) -> float | None:
+        """Motion bucket for a mean optical flow in pixels per frame, where the model's scale is known."""
+        ...
+
+    def schedule(self, num_steps: int) -> SigmaSchedule:
+        """The model's own schedule."""
+        ...
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        """Shape ``[1, F, C, h, w]`` of x for a video of that size."""
+        ...
+
+    def prepare(
+        self, picture: Tensor, conditioning: Conditioning, generator: torch.Generator | None = None
+    ) -> Condition:
+        """Encode the conditioning picture ``[3, H, W]``."""
+        ...
+
+    def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
+        """Pictures ``[F, 3, H, W]`` to latents ``[F, C, h, w]`` in the units of x."""
+        ...
+
+    def denoiser(self, condition: Condition) -> Denoiser:
+        """The network with its condition."""
+        ...
+
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
+        """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
+        ...

@@ -1,0 +1,223 @@
+"""Stable Video Diffusion on stock diffusers classes, unmodified: UNet, VAE and image encoder of one pipeline object."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.video_processor import VideoProcessor
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mvguide.backbones.base import Condition, Conditioning
+from mvguide.diffusion.denoiser import mix_guidance
+from mvguide.diffusion.path import Prediction, VarianceExploding
+from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.errors import InputError, ModelError
+
+PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
+SVD_MOTION_BUCKET = 127.0
+
+
+class SvdBackbone:
+    """A Stable Video Diffusion model: VE path, v-prediction, ``c_in = 1/sqrt(sigma^2 + 1)``, timestep ``log(sigma)/4``.
+
+    The conditioning picture is concatenated as unscaled latents and embedded by CLIP; both are zero in the
+    unconditional half of classifier-free guidance.
+
+    Args:
+        pipe: a stock StableVideoDiffusionPipeline; stays usable on its own, and takes offload and checkpointing
+            settings as usual.
+        name: for reports.
+        motion_per_flow: motion bucket per pixel of mean optical flow, where the model was trained on such a scale.
+
+    Raises:
+        ModelError: when the pipeline's scheduler config is not one that SVD's network understands.
+    """
+
+    def __init__(self, pipe: Any, name: str, motion_per_flow: float | None = None) -> None:
+        # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
+        self.pipe = pipe
+        config = self.pipe.scheduler.config
+        prediction = config.get("prediction_type", "epsilon")
+        if prediction not in PREDICTIONS or config.get("timestep_type", "discrete") != "continuous":
+            raise ModelError(
+                f"model {name} has a scheduler with prediction_type {prediction!r} and timestep_type "
+                f"{config.get('timestep_type')!r}; SVD needs EulerDiscreteScheduler with timestep_type 'continuous'"
+            )
+        for module in (self.pipe.unet, self.pipe.vae, self.pipe.image_encoder):
+            module.eval().requires_grad_(False)
+        self.name = name
+        self.motion_per_flow = motion_per_flow
+        self.prediction = PREDICTIONS[prediction]
+        self.path = VarianceExploding(t_max=float(config.get("sigma_max") or 700.0))
+        self.factor = int(self.pipe.vae_scale_factor)
+        self._processor = VideoProcessor(vae_scale_factor=self.factor)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline executes (with offload: the accelerator, not where the weights rest)."""
+        return self.pipe._execution_device
+
+    @property
+    def default_frames(self) -> int:
+        """Frames that the UNet was trained on."""
+        return int(self.pipe.unet.config.num_frames)
+
+    @property
+    def unet_multiple(self) -> int:
+        """Latent sizes that the UNet takes without padding are multiples of this."""
+        return 2 ** (len(self.pipe.unet.config.block_out_channels) - 1)
+
+    def default_size(self, width: int, height: int) -> tuple[int, int]:
+        """The trained area in the picture's shape, rounded to what VAE and UNet take without padding.
+
+        ``unet.config.sample_size`` latent cells squared are the trained area (SVD: 96^2 = 72 x 128).
+        """
+        side = int(self.pipe.unet.config.sample_size) * self.factor
+        unit = self.factor * self.unet_multiple
+        scale = side / math.sqrt(width * height)
+        return max(1, round(width * scale / unit)) * unit, max(1, round(height * scale / unit)) * unit
+
+    def motion_bucket(self, flow: float) -> float | None:
+        """``motion_per_flow * flow``, at most 255; None for models whose scale is not known."""
+        return None if self.motion_per_flow is None else min(255.0, self.motion_per_flow * flow)
+
+    def schedule(self, num_steps: int) -> SigmaSchedule:
+        """Sigmas that the model's own scheduler gives for this number of steps."""
+        scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
+        scheduler.set_timesteps(num_steps)
+        return SigmaSchedule(scheduler.sigmas, name=f"{self.name} scheduler")
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        """``[1, F, C, h, w]``. Raises InputError for a size that the VAE does not divide, or fewer than 2 frames."""
+        if num_frames < 2:
+            raise InputError(f"num_frames is {num_frames}; a video needs at least 2 frames")
+        if height < 1 or width < 1 or height % self.factor or width % self.factor:
+            nearest = [max(1, round(size / self.factor)) * self.factor for size in (width, height)]
+            raise InputError(
+                f"video size {width} x {height} (width x height) is not divisible by the VAE factor {self.factor} of "
+                f"model {self.name}; use {nearest[0]} x {nearest[1]}"
+            )
+        return 1, num_frames, int(self.pipe.unet.config.out_channels), height // self.factor, width // self.factor
+
+    @torch.no_grad()
+    def prepare(
+        self, picture: Tensor, conditioning: Conditioning, generator: torch.Generator | None = None
+    ) -> Condition:
+        """Embed and encode the conditioning picture ``[3, H, W]`` in [0, 1].
+
+        Draws the noise of ``noise_aug_strength`` from the generator exactly as the stock pipeline does.
+        """
+        pipe, device = self.pipe, self.device
+        dtype = pipe.unet.dtype
+        pil = self._processor.numpy_to_pil(picture.permute(1, 2, 0)[None].cpu().numpy())
+        embedding = pipe._encode_image(pil, device, 1, False)
+        augmented = self._processor.normalize(picture[None].float().cpu())
+        noise = torch.randn(augmented.shape, generator=generator)
+        augmented = augmented + conditioning.noise_aug_strength * noise
+        with self._vae_in_safe_dtype():
+            latents = pipe._encode_vae_image(augmented, device, 1, False).to(dtype)
+        motion = SVD_MOTION_BUCKET if conditioning.motion_bucket_id is None else conditioning.motion_bucket_id
+        # SVD was conditioned on fps - 1.
+        ids = pipe._get_add_time_ids(conditioning.fps - 1, motion, conditioning.noise_aug_strength, dtype, 1, 1, False)
+        return Condition(
+            tensors={
+                "embedding": embedding.to(dtype),
+                "latents": latents[:, None].expand(-1, conditioning.num_frames, -1, -1, -1),
+                "ids": ids.to(device),
+            },
+            scale=torch.linspace(conditioning.cfg_min, conditioning.cfg_max, conditioning.num_frames),
+        )
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
+        """Pictures ``[F, 3, H, W]`` in [0, 1] to float32 latents ``[F, C, h, w]``: ``mode() * scaling_factor``."""
+        pipe = self.pipe
+        latents = []
+        with self._vae_in_safe_dtype():
+            for part in frames.split(chunk):
+                pixels = self._processor.normalize(part).to(self.device, pipe.vae.dtype)
+                latents.append(pipe.vae.encode(pixels).latent_dist.mode().float())
+        return torch.cat(latents) * pipe.vae.config.scaling_factor
+
+    def denoiser(self, condition: Condition) -> "SvdDenoiser":
+        """The UNet with its condition."""
+        return SvdDenoiser(self, condition)
+
+    @torch.no_grad()
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
+        """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
+
+        The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``.
+        """
+        with self._vae_in_safe_dtype():
+            video = self.pipe.decode_latents(x.to(self.pipe.vae.dtype), x.shape[1], min(chunk, x.shape[1]))
+        return self._processor.denormalize(video[0].permute(1, 0, 2, 3)).clamp(0, 1).float().cpu()
+
+    def _vae_in_safe_dtype(self) -> "_Upcast":
+        """SVD's VAE overflows in float16 (``force_upcast``): run it in float32 meanwhile."""
+        vae = self.pipe.vae
+        return _Upcast(vae, vae.dtype == torch.float16 and bool(vae.config.force_upcast))
+
+
+class _Upcast:
+    """Context in which a module is float32, if asked."""
+
+    def __init__(self, module: torch.nn.Module, active: bool) -> None:
+        self.module, self.active = module, active
+
+    def __enter__(self) -> None:
+        if self.active:
+            self.module.to(torch.float32)
+
+    def __exit__(self, *_: object) -> None:
+        if self.active:
+            self.module.to(torch.float16)
+
+
+@dataclass(frozen=True)
+class SvdDenoiser:
+    """``denoised = to_denoised(UNet(c_in x, log(sigma)/4, condition))`` with classifier-free guidance for each frame.
+
+    x stays float32; the UNet runs in its own dtype. Latent sizes that the UNet's down-sampling does not divide are
+    padded by repeating the border, and cut again, so that any size the VAE allows works.
+    """
+
+    backbone: SvdBackbone
+    condition: Condition
+
+    @property
+    def path(self) -> VarianceExploding:
+        """VE."""
+        return self.backbone.path
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Clean estimate for x ``[1, F, C, h, w]`` at a 0-d sigma."""
+        unet = self.backbone.pipe.unet
+        tensors, scale = self.condition.tensors, self.condition.scale
+        # Below a largest scale of 1 there is no guidance, as in the stock pipeline; scales below 1 are then unused.
+        guided = bool(scale.max() > 1)
+        scaled = (x / (sigma**2 + 1).sqrt()).to(unet.dtype)
+        inputs = torch.cat([scaled, tensors["latents"]], dim=2)
+        embedding, ids = tensors["embedding"], tensors["ids"]
+        if guided:
+            unconditional = torch.cat([scaled, torch.zeros_like(tensors["latents"])], dim=2)
+            inputs = torch.cat([unconditional, inputs])
+            embedding = torch.cat([torch.zeros_like(embedding), embedding])
+            ids = torch.cat([ids, ids])
+        timestep = (0.25 * sigma.log()).to(x.device, torch.float32)
+        output = self._unet(unet, inputs, timestep, embedding, ids)
+        if guided:
+            output = mix_guidance(output[1:], output[:1], scale)
+        return self.path.to_denoised(output.to(x.dtype), x, sigma, self.backbone.prediction)
+
+    def _unet(self, unet: torch.nn.Module, inputs: Tensor, timestep: Tensor, embedding: Tensor, ids: Tensor) -> Tensor:
+        height, width = inputs.shape[-2:]
+        multiple = self.backbone.unet_multiple
+        extra = (-width % multiple, -height % multiple)
+        if any(extra):
+            batch = inputs.shape[:2]
+            inputs = pad(inputs.flatten(0, 1), (0, extra[0], 0, extra[1]), mode="replicate").unflatten(0, batch)
+        output = unet(inputs, timestep, encoder_hidden_states=embedding, added_time_ids=ids, return_dict=False)[0]
+        return output[..., :height, :width]

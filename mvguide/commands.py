@@ -1,0 +1,241 @@
+"""What each command does. Heavy libraries are imported inside, when the command runs."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from mvguide.config import (
+    DemoConfig,
+    GuidanceConfig,
+    RenderConfig,
+    SearchConfig,
+    SigmasMakeConfig,
+    SigmasShowConfig,
+    TrajectoryConfig,
+)
+from mvguide.errors import InputError
+from mvguide.files.atomic import atomic_path, check_writable
+
+if TYPE_CHECKING:
+    from mvguide.diffusion.sampler import Progress
+    from mvguide.diffusion.schedule import SigmaSchedule
+    from mvguide.geometry.camera import Camera
+    from mvguide.guidance.table import LambdaTable
+    from mvguide.result import Result
+    from mvguide.targets import Warps
+    from mvguide.view import View
+
+
+def render(config: RenderConfig) -> "Result":
+    """Render a camera move and write the result folder."""
+    check_writable(config.out, folder=True)
+    say = _speaker(config.quiet)
+    say(f"reading {config.image}")
+    import torch
+
+    from mvguide.backbones.base import Conditioning
+    from mvguide.diffusion.schedule import load_sigmas
+    from mvguide.pipeline import MultiViewPipeline
+    from mvguide.view import View
+
+    view = View.from_files(
+        config.image,
+        config.depth,
+        fov=config.fov,
+        intrinsics=config.intrinsics,
+        pixel_center=config.pixel_center,
+        depth_unit=config.depth_unit,
+        depth_kind=config.depth_kind,
+        depth_invalid=config.depth_invalid,
+    )
+    view.require_depth()
+    schedule = load_sigmas(config.sigmas) if config.sigmas else None
+    table = _table_source(config.guidance)
+    if config.num_frames is not None:
+        _trajectory(config.trajectory, view, config.num_frames)  # refuse a bad path before the model is loaded
+    say(f"loading model {config.model}")
+    pipe = MultiViewPipeline.from_pretrained(
+        config.model, device=config.device, dtype=config.dtype, offload=config.offload
+    )
+    num_frames = pipe.backbone.default_frames if config.num_frames is None else config.num_frames
+    trajectory = _trajectory(config.trajectory, view, num_frames)
+    schedule = schedule or pipe.backbone.schedule(_at_least_one("steps", config.steps))
+    result = pipe(
+        [view],
+        trajectory,
+        schedule=schedule,
+        table=table,
+        guidance=config.guidance.kind,
+        floor=config.guidance.floor,
+        solver=config.solver,
+        size=_size(config, view),
+        conditioning=Conditioning(
+            num_frames,
+            motion_bucket_id=config.motion_bucket_id,
+            fps=_at_least_one("fps", config.fps),
+            noise_aug_strength=config.noise_aug_strength,
+            cfg_min=config.cfg_min,
+            cfg_max=config.cfg_max,
+        ),
+        hole_radius=config.guidance.hole_radius,
+        chunk=_at_least_one("chunk", config.chunk),
+        generator=torch.Generator().manual_seed(config.seed),
+        watch=None if config.quiet else _progress_bar(len(schedule)),
+    )
+    result.settings["command"] = asdict(config)
+    result.save(config.out, fps=config.fps)
+    seen = result.warps.seen
+    say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
+    say(f"wrote {config.out}/: video.mp4, and sheet.png, which shows it at one look")
+    return result
+
+
+def demo(config: DemoConfig) -> "Result":
+    """Render a packaged scene along its own camera path."""
+    from mvguide.scenes import packaged_scene
+
+    scene = packaged_scene(config.scene)
+    return render(
+        RenderConfig(
+            image=str(scene.image),
+            depth=str(scene.depth),
+            depth_unit=scene.depth_unit,
+            depth_kind="depth",
+            intrinsics=scene.intrinsics,
+            trajectory=TrajectoryConfig(kind="file", file=str(scene.cameras)),
+            model="tiny",
+            steps=config.steps,
+            seed=config.seed,
+            out=config.out,
+            quiet=config.quiet,
+        )
+    )
+
+
+def search_hypers(config: SearchConfig) -> None:
+    """Find a lambda table, write it, and draw it."""
+    from mvguide.diffusion.schedule import load_sigmas
+    from mvguide.guidance import search
+
+    for path in filter(None, (config.out, config.plot)):
+        check_writable(path)
+    num_frames = config.num_frames
+    if num_frames is None and config.distances is None:
+        num_frames = 25
+    found = search.search_hypers(
+        load_sigmas(config.sigmas),
+        num_frames=num_frames,
+        distances=config.distances,
+        rule=config.rule,
+        v1=config.v1 or search.V1_GRID,
+        v2=config.v2 or search.V2_GRID,
+        v3=config.v3 or search.V3_GRID,
+    )
+    with atomic_path(config.out) as path:
+        found.table.save(path)
+    if config.plot:
+        from mvguide.evaluation.pictures import plot_table
+
+        with atomic_path(config.plot) as path:
+            plot_table(found.table, path)
+    say = _speaker(config.quiet, sys.stdout)
+    rows, columns = found.table.weights.shape
+    say(f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: {found.score:.1%} of the cells trust the warp more")
+    say(f"wrote {config.out} ({rows} sigmas x {columns} frames)" + (f" and {config.plot}" if config.plot else ""))
+
+
+def sigmas_make(config: SigmasMakeConfig) -> None:
+    """Make a schedule and write it."""
+    from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, save_sigmas
+
+    schedule = SigmaSchedule(karras_sigmas(config.steps, config.sigma_min, config.sigma_max, config.rho))
+    with atomic_path(config.out) as path:
+        save_sigmas(path, schedule)
+    print(f"wrote {config.out} ({len(schedule)} steps from {config.sigma_max:g} to {config.sigma_min:g}, then 0)")
+
+
+def sigmas_show(config: SigmasShowConfig) -> None:
+    """Print a schedule: each step's level, and how far the step goes."""
+    from mvguide.diffusion.schedule import load_sigmas
+
+    schedule = load_sigmas(config.sigmas)
+    print(f"{schedule.name}: {len(schedule)} steps")
+    print(" step        sigma   next/sigma")
+    for index, (sigma, following) in enumerate(zip(schedule.sigmas[:-1], schedule.sigmas[1:], strict=True)):
+        print(f"{index:5d} {sigma:12.5f} {following / sigma:12.3f}")
+
+
+def _table_source(
+    config: GuidanceConfig,
+) -> "LambdaTable | Callable[[SigmaSchedule, Warps], LambdaTable]":
+    """The table of the settings: loaded now, or made once the warps are known."""
+    from mvguide.guidance.search import search_hypers
+    from mvguide.guidance.table import LambdaTable, check_weight
+
+    if config.table == "constant":
+        check_weight(config.weight)
+        return lambda schedule, warps: LambdaTable.constant(config.weight, schedule, len(warps.image))
+    if config.table != "search":
+        return LambdaTable.load(config.table)
+    if config.distances == "frame":
+        return lambda schedule, warps: search_hypers(schedule, num_frames=len(warps.image), rule=config.rule).table
+    return lambda schedule, warps: search_hypers(schedule, distances=warps.distances, rule=config.rule).table
+
+
+def _trajectory(config: TrajectoryConfig, view: "View", num_frames: int) -> "Camera":
+    """Cameras of the video, of the picture's size."""
+    from mvguide.geometry.trajectory import make_trajectory, resample_path, start_at
+
+    if config.kind == "file":
+        if config.file is None:
+            raise InputError("trajectory.kind is 'file' but no file was given; add --trajectory.file transforms.json")
+        if config.params():
+            raise InputError(f"trajectory.kind 'file' takes no {', '.join(config.params())}; the file says it all")
+        from mvguide.files.transforms import read_transforms
+
+        cameras = read_transforms(config.file).cameras
+        return start_at(resample_path(cameras.resize(view.camera.width, view.camera.height), num_frames), view.camera)
+    depth = view.median_depth if config.target_depth is None else config.target_depth
+    return make_trajectory(config.kind, view.camera, num_frames, depth, **config.params())
+
+
+def _size(config: RenderConfig, view: "View") -> tuple[int, int] | None:
+    """(width, height) that was asked for; one of the two alone keeps the picture's shape."""
+    if config.width is None and config.height is None:
+        return None
+    if config.width is not None and config.height is not None:
+        return config.width, config.height
+    given = "width" if config.height is None else "height"
+    raise InputError(f"only {given} was given; give both width and height, or neither for the model's own size")
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if value < 1:
+        raise InputError(f"{name} is {value}; it must be at least 1")
+    return value
+
+
+def _speaker(quiet: bool, stream: object = None) -> Callable[[str], None]:
+    """A print that ``--quiet`` silences; to standard error, where the progress bar is too."""
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=stream or sys.stderr)  # type: ignore[arg-type]
+
+    return say
+
+
+def _progress_bar(num_steps: int) -> "Callable[[Progress], None]":
+    """A watcher that shows steps, sigma and the time left."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=num_steps, desc="denoising", unit="step", leave=True)
+
+    def watch(progress: "Progress") -> None:
+        bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
+        bar.update()
+        if progress.step.index + 1 == num_steps:
+            bar.close()
+
+    return watch

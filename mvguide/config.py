@@ -1,0 +1,220 @@
+"""Settings of the command line. One dataclass is options, YAML file and documentation at once; nothing heavy here."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TrajectoryKind = Literal[
+    "orbit", "ellipse", "dolly", "truck", "pedestal", "pan", "tilt", "roll", "zoom", "spiral", "file"
+]
+
+
+@dataclass
+class TrajectoryConfig:
+    """The camera path. Lengths are shares of the target depth, angles degrees; unset values take the kind's default.
+
+    Args:
+        kind: orbit, ellipse and spiral go round the point at target_depth; dolly, truck and pedestal move straight;
+            pan, tilt, roll and zoom stay in place; file follows a camera file.
+        file: cameras to follow (nerfstudio transforms.json); the path is moved so that it starts at the picture.
+        degrees: orbit, pan, tilt, roll: angle in all; to the right, up, or clockwise if positive.
+        elevation: orbit: rise in degrees.
+        distance: dolly, truck, pedestal: length as a share of the target depth; forward, right or up if positive.
+        factor: zoom: by how much the focal length grows.
+        radius: spiral: largest radius.
+        radius_x: ellipse: half width.
+        radius_y: ellipse: half height.
+        turns: ellipse, spiral: rounds.
+        forward: spiral: move along the axis.
+        look_at: ellipse, spiral: keep the target in the middle.
+        easing: linear, or smooth for a soft start and end.
+        target_depth: depth of the point on the optical axis that the path is measured by; the median depth if unset.
+    """
+
+    kind: TrajectoryKind = "orbit"
+    file: str | None = None
+    degrees: float | None = None
+    elevation: float | None = None
+    distance: float | None = None
+    factor: float | None = None
+    radius: float | None = None
+    radius_x: float | None = None
+    radius_y: float | None = None
+    turns: float | None = None
+    forward: float | None = None
+    look_at: bool | None = None
+    easing: Literal["linear", "smooth"] | None = None
+    target_depth: float | None = None
+
+    def params(self) -> dict[str, Any]:
+        """Parameters of the kind that were set."""
+        common = ("kind", "file", "target_depth")
+        return {name: value for name, value in vars(self).items() if name not in common and value is not None}
+
+
+@dataclass
+class GuidanceConfig:
+    """How the warped view steers the model.
+
+    Args:
+        kind: blend pulls the estimate by the weight; top_share replaces the share of elements that agree best; none
+            leaves the model alone.
+        table: where the weights come from: search (search_hypers), constant, or a .npz file.
+        rule: search: exact (the closed form) or released (the published script).
+        distances: search: camera (real camera motion against the scene's depth) or frame (the frame number).
+        weight: constant: the weight of every cell.
+        floor: top_share: smallest share.
+        hole_radius: grow holes by this many pixels.
+    """
+
+    kind: Literal["blend", "top_share", "none"] = "blend"
+    table: str = "search"
+    rule: Literal["exact", "released"] = "exact"
+    distances: Literal["camera", "frame"] = "camera"
+    weight: float = 1.0
+    floor: float = 0.0
+    hole_radius: int = 0
+
+
+@dataclass
+class RenderConfig:
+    """Render a camera move through a picture.
+
+    Args:
+        image: the picture (any format that Pillow reads; grey, RGBA, 16-bit and rotated ones come out right).
+        depth: its depth map (.npy, .npz, .pfm, .png, .tif).
+        depth_unit: scene units for one stored unit, such as 0.001 for millimetres.
+        depth_kind: depth or disparity (inverse depth); unset = depth, refused if it looks inverse.
+        depth_invalid: stored value that means "no data", besides 0.
+        fov: horizontal field of view in degrees; 60 if intrinsics are not given either.
+        intrinsics: [fx, fy, cx, cy] in pixels of the picture, instead of fov.
+        pixel_center: where the given cx, cy put the first pixel's centre; 0.5 (COLMAP, nerfstudio), 0.0 (OpenCV).
+        trajectory: the camera path.
+        num_frames: frames of the video; the model's own number if unset.
+        width: of the video; with height unset, follows the picture's shape.
+        height: of the video.
+        model: tiny (embedded), a folder in diffusers layout, or a hub id.
+        device: auto, cpu, cuda, cuda:1.
+        dtype: auto (float16 on a GPU, else float32), float32, float16, bfloat16.
+        offload: keep only the module at work on the GPU.
+        sigmas: sigma schedule by name (sigmas_25) or .npy file; the model's own if unset.
+        steps: number of steps of the model's own schedule.
+        solver: euler, ancestral, heun or dpmpp_2m.
+        guidance: how the warped view steers the model.
+        motion_bucket_id: amount of motion the model is told; from the real flow, or the model's default, if unset.
+        fps: frames per second, for the model and the video file.
+        noise_aug_strength: noise added to the conditioning picture.
+        cfg_min: classifier-free guidance of the first frame.
+        cfg_max: classifier-free guidance of the last frame; 1 switches it off.
+        chunk: frames encoded or decoded at a time.
+        seed: of the noise; the same seed gives the same video.
+        out: folder for the results.
+        quiet: print nothing but errors.
+    """
+
+    image: str
+    depth: str | None = None
+    depth_unit: float = 1.0
+    depth_kind: Literal["depth", "disparity"] | None = None
+    depth_invalid: float | None = None
+    fov: float | None = None
+    intrinsics: list[float] | None = None
+    pixel_center: Literal[0.5, 0.0] = 0.5
+    trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    num_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    model: str = "tiny"
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    offload: bool = False
+    sigmas: str | None = None
+    steps: int = 25
+    solver: Literal["euler", "ancestral", "heun", "dpmpp_2m"] = "euler"
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    motion_bucket_id: float | None = None
+    fps: int = 7
+    noise_aug_strength: float = 0.02
+    cfg_min: float = 1.0
+    cfg_max: float = 3.0
+    chunk: int = 8
+    seed: int = 0
+    out: str = "out/render"
+    quiet: bool = False
+
+
+@dataclass
+class DemoConfig:
+    """Render a scene that comes with mvguide, with the embedded model.
+
+    Args:
+        scene: name of the scene; an unknown one lists them.
+        steps: number of steps.
+        seed: of the noise.
+        out: folder for the results.
+        quiet: print nothing but errors.
+    """
+
+    scene: str = "first"
+    steps: int = 25
+    seed: int = 0
+    out: str = "out/demo"
+    quiet: bool = False
+
+
+@dataclass
+class SearchConfig:
+    """Find a lambda table without rendering.
+
+    Args:
+        sigmas: sigma schedule by name (sigmas_25, sigmas_50, sigmas_100) or .npy file.
+        num_frames: frames of the table, evenly spaced; 25 if distances are not given either.
+        distances: camera distance of each frame instead, 0 for input views: a list.
+        rule: released (the published script, to the last digit) or exact (the closed form).
+        v1: grid of the regulariser's weight; the published grid if unset.
+        v2: grid of the model's error.
+        v3: grid of the warp's error.
+        out: .npz file to write.
+        plot: .png file to draw the table into.
+        quiet: print nothing but errors.
+    """
+
+    sigmas: str = "sigmas_25"
+    num_frames: int | None = None
+    distances: list[float] | None = None
+    rule: Literal["released", "exact"] = "released"
+    v1: list[float] | None = None
+    v2: list[float] | None = None
+    v3: list[float] | None = None
+    out: str = "lambda_table.npz"
+    plot: str | None = None
+    quiet: bool = False
+
+
+@dataclass
+class SigmasMakeConfig:
+    """Make a Karras sigma schedule.
+
+    Args:
+        steps: number of steps N; the file has N + 1 values, the last 0.
+        sigma_min: smallest level above 0.
+        sigma_max: largest level.
+        rho: how strongly the levels crowd at the clean end.
+        out: .npy file to write.
+    """
+
+    steps: int = 25
+    sigma_min: float = 0.002
+    sigma_max: float = 700.0
+    rho: float = 7.0
+    out: str = "sigmas.npy"
+
+
+@dataclass
+class SigmasShowConfig:
+    """Check a sigma schedule and print it.
+
+    Args:
+        sigmas: name (sigmas_25, sigmas_50, sigmas_100) or .npy file.
+    """
+
+    sigmas: str

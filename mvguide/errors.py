@@ -1,0 +1,25 @@
+"""Errors that a user can mend: each carries one sentence saying what was given, what is needed and the way out."""
+
+
+class MvguideError(ValueError):
+    """Base of every error that mvguide raises for bad input; the command line prints it and exits with code 2."""
+
+
+class InputError(MvguideError):
+    """An argument, or the data given with it, cannot be used."""
+
+
+class FileError(MvguideError):
+    """A file is missing, unreadable, or does not hold what it should."""
+
+
+class ConfigError(MvguideError):
+    """A configuration or a combination of settings cannot be used."""
+
+
+class ModelError(MvguideError):
+    """A model cannot be found, loaded or used for what was asked."""
+
+
+class OutputError(MvguideError):
+    """A result cannot be written."""

@@ -1,0 +1,47 @@
+"""Cameras, camera paths, the forward warp and its masks."""
+
+from mvguide.geometry.camera import Camera, stack
+from mvguide.geometry.distance import frame_distances
+from mvguide.geometry.masks import depth_edges, dilate_holes, latent_visible, push_pull_fill
+from mvguide.geometry.trajectory import (
+    TRAJECTORIES,
+    dolly,
+    ellipse,
+    make_trajectory,
+    orbit,
+    pan,
+    pedestal,
+    roll,
+    spiral,
+    through,
+    tilt,
+    truck,
+    zoom,
+)
+from mvguide.geometry.warp import Warp, source_to_target, splat
+
+__all__ = [
+    "TRAJECTORIES",
+    "Camera",
+    "Warp",
+    "depth_edges",
+    "dilate_holes",
+    "dolly",
+    "ellipse",
+    "frame_distances",
+    "latent_visible",
+    "make_trajectory",
+    "orbit",
+    "pan",
+    "pedestal",
+    "push_pull_fill",
+    "roll",
+    "source_to_target",
+    "spiral",
+    "splat",
+    "stack",
+    "through",
+    "tilt",
+    "truck",
+    "zoom",
+]

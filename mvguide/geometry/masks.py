@@ -1,0 +1,86 @@
+"""Masks of what a warp has seen (1 = seen, 0 = hole), and filling of its holes."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mvguide.errors import InputError
+
+
+def dilate_holes(visible: Tensor, radius: int) -> Tensor:
+    """Grow the holes by a square of (2 radius + 1)^2 pixels; what lies outside the picture is no hole.
+
+    visible [..., H, W] in {0, 1}; radius in pixels, 0 changes nothing. Returns the same shape. Raises InputError for
+    a radius that is not a whole number >= 0.
+    """
+    if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
+        raise InputError(f"radius is {radius!r}; it must be a whole number of pixels, 0 or more")
+    holes = (1 - visible).reshape(-1, 1, *visible.shape[-2:])
+    # One axis after the other gives the same square at (2 radius + 1) * 2 comparisons a pixel.
+    holes = functional.max_pool2d(holes, (1, 2 * radius + 1), stride=1, padding=(0, radius))
+    holes = functional.max_pool2d(holes, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
+    return (1 - holes).reshape(visible.shape)
+
+
+def push_pull_fill(image: Tensor, visible: Tensor) -> Tensor:
+    """Fill holes with the colours around them: the pull-push pyramid of Gortler et al., The Lumigraph (1996).
+
+    Pull: halve the picture until it is one pixel, averaging seen pixels only. Push: on the way back, bilinear
+    enlargement fills what a level has not seen. image [F, C, H, W] of any size and range, values in holes ignored
+    (NaN too); visible [F, 1, H, W]. Returns float32 [F, C, H, W]; seen pixels are returned unchanged; a frame with
+    nothing seen comes back all 0. Raises InputError for unlike shapes.
+    """
+    if image.ndim != 4 or tuple(visible.shape) != (image.shape[0], 1, *image.shape[2:]):
+        given = f"{tuple(image.shape)} and {tuple(visible.shape)}"
+        raise InputError(f"image and visible have shapes {given}; they must be [F, C, H, W] and [F, 1, H, W]")
+    seen = visible > 0
+    return _fill(torch.where(seen, image.float(), 0.0), seen.float())
+
+
+def latent_visible(visible: Tensor, factor: int) -> Tensor:
+    """Mask of latent cells of which every pixel is seen.
+
+    visible [..., H, W] in {0, 1} -> [..., H / factor, W / factor]; factor is the VAE's (8 for SVD). Raises InputError
+    if it does not divide the size.
+    """
+    height, width = visible.shape[-2:]
+    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
+        raise InputError(f"factor is {factor!r}; it must be a whole number, at least 1")
+    if height % factor or width % factor:
+        raise InputError(
+            f"mask is {width}x{height}, which {factor} does not divide; resize or crop to multiples of {factor}"
+        )
+    cells = visible.unflatten(-2, (height // factor, factor)).unflatten(-1, (width // factor, factor))
+    return cells.amin(dim=(-3, -1))
+
+
+def depth_edges(depth: Tensor, relative_jump: float = 0.05) -> Tensor:
+    """Pixels that straddle a jump in depth, whose value may be a smear of both sides and belong to neither.
+
+    A pixel is marked when the largest depth in its 3x3 square exceeds the least by more than the share relative_jump,
+    e.g. 0.05. depth [..., H, W]; values not finite and positive are left out of the square. Returns bool [..., H, W].
+    Raises InputError for a jump that is not positive.
+    """
+    if not 0 < relative_jump < torch.inf:
+        raise InputError(f"relative_jump is {relative_jump}; it must be a share of the depth above 0, such as 0.05")
+    usable = torch.isfinite(depth) & (depth > 0)
+    flat = torch.where(usable, depth, 1.0).log().reshape(-1, 1, *depth.shape[-2:])
+    known = usable.reshape(flat.shape)
+    farthest = functional.max_pool2d(flat.masked_fill(~known, -torch.inf), 3, stride=1, padding=1)
+    nearest = -functional.max_pool2d((-flat).masked_fill(~known, -torch.inf), 3, stride=1, padding=1)
+    jump = torch.tensor(1 + relative_jump, dtype=flat.dtype).log().item()
+    return (farthest - nearest > jump).reshape(depth.shape) & usable
+
+
+def _fill(image: Tensor, weight: Tensor) -> Tensor:
+    """One level: image [F, C, H, W] is 0 where weight [F, 1, H, W] is; weights are 0 or 1."""
+    height, width = image.shape[-2:]
+    if max(height, width) == 1:
+        return image
+    # Odd sizes get an unseen row or column, which the averages leave out.
+    padding = (0, width % 2, 0, height % 2)
+    share = functional.avg_pool2d(functional.pad(weight, padding), 2)
+    coarse = functional.avg_pool2d(functional.pad(image, padding), 2) / share.clamp(min=0.25)
+    filled = _fill(coarse, (share > 0).float())
+    enlarged = functional.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, image, enlarged[..., :height, :width])

@@ -1,0 +1,184 @@
+"""MultiViewPipeline: the one object that knows all rooms. Views and a trajectory in, a guided video out."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from mvguide.backbones import Backbone, load_backbone
+from mvguide.backbones.base import Conditioning
+from mvguide.diffusion.sampler import Progress, initial_noise, iterate
+from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.diffusion.solvers import Solver, make_solver
+from mvguide.errors import InputError
+from mvguide.geometry.camera import Camera
+from mvguide.guidance.guides import make_guidance
+from mvguide.guidance.search import search_hypers
+from mvguide.guidance.table import LambdaTable
+from mvguide.result import Result
+from mvguide.targets import Warps, encode_targets, mean_flow, warp_view
+from mvguide.view import View, fit_camera
+
+DEFAULT_STEPS = 25
+
+
+class MultiViewPipeline:
+    """Renders what a moving camera should see, with a pretrained video diffusion model and no training.
+
+    Args:
+        backbone: the model; see :meth:`from_pretrained`.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, device: str = "auto", dtype: str = "auto", offload: bool = False
+    ) -> "MultiViewPipeline":
+        """Pipeline on a model by name: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
+
+        See :func:`mvguide.backbones.load_backbone` for the arguments and errors.
+        """
+        return cls(load_backbone(name, device=device, dtype=dtype, offload=offload))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        views: Sequence[View],
+        trajectory: Camera,
+        *,
+        schedule: SigmaSchedule | None = None,
+        table: LambdaTable | Callable[[SigmaSchedule, Warps], LambdaTable] | None = None,
+        guidance: str = "blend",
+        floor: float = 0.0,
+        solver: str | Solver = "euler",
+        size: tuple[int, int] | None = None,
+        conditioning: Conditioning | None = None,
+        hole_radius: int = 0,
+        chunk: int = 8,
+        generator: torch.Generator | None = None,
+        watch: Callable[[Progress], bool | None] | None = None,
+    ) -> Result:
+        """Render a trajectory.
+
+        Args:
+            views: the input picture with its depth and camera (one; the list is where more will go).
+            trajectory: F cameras of the picture's size. A camera equal to the view's own is pinned to the picture.
+            schedule: noise levels; the model's own with 25 steps by default.
+            table: weights for this schedule and F frames, or a function that makes them once the warps are known;
+                by default ``search_hypers`` on the real frame distances with the exact rule.
+            guidance: ``blend``, ``top_share`` or ``none``.
+            floor: smallest share for ``top_share``.
+            solver: ``euler``, ``ancestral``, ``heun``, ``dpmpp_2m``, or a solver object.
+            size: (width, height) of the video; by default the picture's shape at the model's trained area. The
+                picture is resized to cover it and cropped, cameras and depth with it.
+            conditioning: what the model is told besides the picture. Its motion bucket, if None, follows the real
+                optical flow where the model's scale is known.
+            hole_radius: grow holes by this many pixels.
+            chunk: frames encoded or decoded at a time.
+            generator: CPU generator; the same seed gives the same video. A fresh one by default.
+            watch: sees every step; returning True stops early, and the video is decoded from what is there.
+
+        Returns:
+            Result with frames ``[F, 3, H, W]`` in [0, 1] and everything that made them.
+
+        Raises:
+            InputError, ConfigError: for arguments that cannot be used; the sentence says which and the way out.
+        """
+        view, trajectory, size = self._fit_inputs(views, trajectory, size)
+        frames = len(trajectory)
+        shape = self.backbone.latent_shape(frames, size[1], size[0])
+        schedule = schedule or self.backbone.schedule(DEFAULT_STEPS)
+        chosen_solver = make_solver(solver)
+        generator = generator or torch.Generator()
+        if isinstance(table, LambdaTable):
+            table.check(schedule, frames)
+        elif guidance != "none":
+            view.require_depth()
+        stages = _Stages()
+
+        with stages("warp"):
+            warps = warp_view(view, trajectory, hole_radius=hole_radius, device=self.backbone.device)
+        if table is None:
+            table = search_hypers(schedule, distances=warps.distances, rule="exact").table
+        elif not isinstance(table, LambdaTable):
+            table = table(schedule, warps)
+            table.check(schedule, frames)
+
+        picture = view.fit(*size)
+        told = conditioning or Conditioning(frames)
+        if told.num_frames != frames:
+            raise InputError(f"conditioning is for {told.num_frames} frames but the trajectory has {frames}")
+        if told.motion_bucket_id is None:
+            told = replace(told, motion_bucket_id=self.backbone.motion_bucket(mean_flow(picture, trajectory)))
+        with stages("encode"):
+            condition = self.backbone.prepare(picture.image, told, generator)
+            targets = None if guidance == "none" else encode_targets(self.backbone, warps, chunk)
+        guide = make_guidance(guidance, targets, table, floor)
+
+        with stages("denoise"):
+            x = initial_noise(shape, self.backbone.path, schedule, generator).to(self.backbone.device)
+            denoiser = self.backbone.denoiser(condition)
+            for progress in iterate(denoiser, x, schedule, chosen_solver, guide, generator):
+                x = progress.x
+                if watch is not None and watch(progress):
+                    break
+        with stages("decode"):
+            decoded = self.backbone.decode(x, chunk)
+
+        settings = {
+            "model": self.backbone.name,
+            "guidance": guidance,
+            "floor": floor,
+            "solver": solver if isinstance(solver, str) else repr(solver),
+            "schedule": schedule.name,
+            "steps": len(schedule),
+            "num_frames": frames,
+            "size": list(size),
+            "hole_radius": hole_radius,
+            "seed": generator.initial_seed(),
+            "conditioning": asdict(told),
+        }
+        return Result(decoded, warps, picture, trajectory, schedule, table, x.cpu(), settings, stages.seconds)
+
+    def _fit_inputs(
+        self, views: Sequence[View], trajectory: Camera, size: tuple[int, int] | None
+    ) -> tuple[View, Camera, tuple[int, int]]:
+        """The view, the trajectory at the video's size, and that size."""
+        if len(views) != 1:
+            raise InputError(f"{len(views)} views were given; this version warps exactly one: pass [view]")
+        view = views[0]
+        view.camera.check()
+        if len(trajectory.batch_shape) != 1 or (trajectory.width, trajectory.height) != (
+            view.camera.width,
+            view.camera.height,
+        ):
+            raise InputError(
+                f"trajectory of shape {tuple(trajectory.batch_shape)} has cameras of {trajectory.width} x "
+                f"{trajectory.height}, but the view is {view.camera.width} x {view.camera.height}; "
+                "make a batch of cameras of the view's size, for example with mvguide.orbit(view.camera, ...)"
+            )
+        trajectory.check()
+        size = size or self.backbone.default_size(view.camera.width, view.camera.height)
+        self.backbone.latent_shape(len(trajectory), size[1], size[0])
+        return view, fit_camera(trajectory, *size), size
+
+
+class _Stages:
+    """Seconds spent in each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time a block under a name."""
+        start = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds[name] = round(time.perf_counter() - start, 4)

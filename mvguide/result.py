@@ -1,0 +1,94 @@
+"""What a run gives back, and how it is written to a folder."""
+
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.evaluation.pictures import mark_holes, plot_table, video_sheet
+from mvguide.files.atomic import output_folder
+from mvguide.files.images import write_png
+from mvguide.files.transforms import write_transforms
+from mvguide.files.video import write_video
+from mvguide.geometry.camera import Camera
+from mvguide.guidance.table import LambdaTable
+from mvguide.targets import Warps
+from mvguide.view import View
+
+REPORTED_PACKAGES = ("mvguide", "torch", "diffusers", "transformers", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A rendered trajectory.
+
+    Args:
+        frames: ``[F, 3, H, W]`` float32 in [0, 1] on the CPU.
+        warps: what guidance saw.
+        view: the input view at the video's size.
+        trajectory: F cameras at the video's size.
+        schedule: noise levels of the run.
+        table: weights of the run.
+        latents: clean latents ``[1, F, C, h, w]``.
+        settings: what was asked for, in plain values.
+        seconds: time of each stage.
+    """
+
+    frames: Tensor
+    warps: Warps
+    view: View
+    trajectory: Camera
+    schedule: SigmaSchedule
+    table: LambdaTable
+    latents: Tensor
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def report(self) -> dict[str, Any]:
+        """All settings, seed, versions, the share of each frame seen, the frame distances and seconds per stage."""
+        return {
+            "settings": self.settings,
+            "table": self.table.source,
+            "sigmas": [float(f"{sigma:.6g}") for sigma in self.schedule.sigmas.tolist()],
+            "seen": [round(share, 4) for share in self.warps.seen.tolist()],
+            "distances": [round(distance, 5) for distance in self.warps.distances.tolist()],
+            "seconds": self.seconds,
+            "versions": {name: version(name) for name in REPORTED_PACKAGES} | {"python": platform.python_version()},
+        }
+
+    def sheet(self) -> Tensor:
+        """Picture of the whole run, ``[3, H', W']``: input, warps with holes marked, and result in rows."""
+        inputs = self.view.image.expand(len(self.frames), -1, -1, -1)
+        rows = {
+            "input": inputs,
+            "warp": mark_holes(self.warps.image, self.warps.visible),
+            "result": self.frames,
+        }
+        notes = [f"{100 * share:.0f}% seen" for share in self.warps.seen.tolist()]
+        return video_sheet(rows, notes)
+
+    def save(self, folder: str | Path, fps: int | None = None) -> Path:
+        """Write everything to a folder, whole or not at all.
+
+        ``video.mp4``, ``frames/0000.png`` ..., ``warps.mp4``, ``sheet.png``, ``cameras.json`` (nerfstudio layout),
+        ``lambda_table.npz`` and ``.png``, ``report.json``. Raises OutputError when the folder cannot be written.
+        """
+        fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
+        with output_folder(folder, stale=("frames/[0-9][0-9][0-9][0-9].png",)) as out:
+            names = [f"frames/{index:04d}.png" for index in range(len(self.frames))]
+            (out / "frames").mkdir()
+            for name, frame in zip(names, self.frames, strict=True):
+                write_png(out / name, frame)
+            write_video(out / "video.mp4", self.frames, fps)
+            write_video(out / "warps.mp4", mark_holes(self.warps.image, self.warps.visible), fps)
+            write_png(out / "sheet.png", self.sheet())
+            write_transforms(out / "cameras.json", self.trajectory, names)
+            self.table.save(out / "lambda_table.npz")
+            plot_table(self.table, out / "lambda_table.png")
+            (out / "report.json").write_text(json.dumps(self.report(), indent=2) + "\n")
+        return Path(folder)

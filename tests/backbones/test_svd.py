@@ -1,0 +1,154 @@
+"""The SVD backbone against the stock pipeline with the same modules."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mvguide.backbones import load_backbone
+from mvguide.backbones.base import Conditioning
+from mvguide.backbones.svd import SvdBackbone
+from mvguide.diffusion.sampler import initial_noise, sample
+from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
+from mvguide.errors import ConfigError, InputError, ModelError
+from mvguide.guidance.guides import NoGuidance
+from tests.backbones.tiny_svd import build_pipeline, save_pipeline
+
+FRAMES, HEIGHT, WIDTH = 3, 16, 24
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return build_pipeline()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, pipe) -> Path:
+    return save_pipeline(tmp_path_factory.mktemp("model") / "svd", pipe)
+
+
+def picture(height: int = HEIGHT, width: int = WIDTH) -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def as_tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(image)).permute(2, 0, 1).float() / 255
+
+
+def ours(backbone: SvdBackbone, schedule: SigmaSchedule, seed: int, **settings) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    condition = backbone.prepare(as_tensor(picture()), Conditioning(FRAMES, **settings), generator)
+    shape = backbone.latent_shape(FRAMES, HEIGHT, WIDTH)
+    x = initial_noise(shape, backbone.path, schedule, generator)
+    with torch.no_grad():
+        return sample(backbone.denoiser(condition), x, schedule, guidance=NoGuidance(), generator=generator)
+
+
+def stock(pipe, seed: int, output_type: str = "latent", **settings) -> torch.Tensor:
+    return pipe(
+        picture(),
+        height=HEIGHT,
+        width=WIDTH,
+        num_frames=FRAMES,
+        generator=torch.Generator().manual_seed(seed),
+        output_type=output_type,
+        **settings,
+    ).frames
+
+
+@pytest.mark.parametrize("cfg_max", [1.0, 3.0], ids=["no CFG", "CFG ramp"])
+def test_latents_equal_the_stock_pipeline(pipe, cfg_max: float) -> None:
+    backbone = SvdBackbone(pipe, "test")
+    expected = stock(pipe, 7, num_inference_steps=5, max_guidance_scale=cfg_max, motion_bucket_id=90, fps=9)
+    latents = ours(backbone, backbone.schedule(5), 7, cfg_max=cfg_max, motion_bucket_id=90, fps=9)
+    torch.testing.assert_close(latents, expected, atol=1e-4, rtol=0)
+
+
+def test_latents_equal_the_stock_pipeline_on_a_sigma_file(pipe) -> None:
+    schedule = load_sigmas("sigmas_25")
+    expected = stock(pipe, 3, sigmas=schedule.sigmas.float().tolist(), num_inference_steps=25)
+    torch.testing.assert_close(ours(SvdBackbone(pipe, "test"), schedule, 3), expected, atol=1e-4, rtol=0)
+
+
+def test_frames_equal_the_stock_pipeline(pipe) -> None:
+    backbone = SvdBackbone(pipe, "test")
+    expected = stock(pipe, 7, output_type="pt", num_inference_steps=2, decode_chunk_size=2)[0]
+    frames = backbone.decode(ours(backbone, backbone.schedule(2), 7), chunk=2)
+    torch.testing.assert_close(frames, expected.float(), atol=1e-4, rtol=0)
+    assert frames.shape == (FRAMES, 3, HEIGHT, WIDTH)
+
+
+def test_encode_is_scaled_and_does_not_depend_on_the_chunk(pipe) -> None:
+    backbone = SvdBackbone(pipe, "test")
+    frames = torch.rand(5, 3, HEIGHT, WIDTH)
+    latents = backbone.encode(frames, chunk=5)
+    torch.testing.assert_close(backbone.encode(frames, chunk=2), latents, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        mode = pipe.vae.encode(frames[1:2] * 2 - 1).latent_dist.mode()
+    torch.testing.assert_close(latents[1:2], mode * pipe.vae.config.scaling_factor, atol=1e-5, rtol=1e-5)
+
+
+def test_any_size_that_the_vae_allows(pipe) -> None:
+    """Latents of 7 x 9 do not divide by the UNet's 2: the stock pipeline fails there, the padded denoiser does not."""
+    backbone = SvdBackbone(pipe, "test")
+    condition = backbone.prepare(as_tensor(picture(14, 18)), Conditioning(2))
+    x = torch.randn(backbone.latent_shape(2, 14, 18))
+    denoised = backbone.denoiser(condition)(x, torch.tensor(1.0, dtype=torch.float64))
+    assert denoised.shape == (1, 2, 4, 7, 9)
+    assert torch.isfinite(denoised).all()
+
+
+def test_sizes(pipe) -> None:
+    backbone = SvdBackbone(pipe, "test")
+    with pytest.raises(InputError, match="25 x 16 .* VAE factor 2 .* use 24 x 16"):
+        backbone.latent_shape(4, 16, 25)
+    with pytest.raises(InputError, match="num_frames is 1"):
+        backbone.latent_shape(1, 16, 16)
+    assert backbone.default_size(640, 480) == (20, 12)
+    assert SvdBackbone(build_pipeline(4), "test").default_size(1024, 576) == (64, 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_near_and_keeps_x_in_float32(dtype: torch.dtype) -> None:
+    full, half = SvdBackbone(build_pipeline(), "test"), SvdBackbone(build_pipeline().to(dtype), "test")
+    sigma = torch.tensor(700.0, dtype=torch.float64)
+    x = 700 * torch.randn(1, FRAMES, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+    results = []
+    for backbone in (full, half):
+        generator = torch.Generator().manual_seed(0)
+        condition = backbone.prepare(as_tensor(picture()), Conditioning(FRAMES), generator)
+        with torch.no_grad():
+            results.append(backbone.denoiser(condition)(x, sigma))
+        decoded = backbone.decode(results[-1])
+        assert torch.isfinite(decoded).all()
+    assert results[1].dtype == torch.float32
+    assert (results[0] - results[1]).std() < 0.05 * results[0].std()
+    assert half.pipe.vae.dtype == dtype
+
+
+def test_a_saved_folder_loads_and_says_the_same(folder: Path, pipe) -> None:
+    backbone = load_backbone(folder, device="cpu")
+    expected = stock(pipe, 7, num_inference_steps=3)
+    torch.testing.assert_close(ours(backbone, backbone.schedule(3), 7), expected, atol=1e-3, rtol=0)
+
+
+def test_models_that_cannot_be_loaded(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be loaded .* give tiny, a folder"):
+        load_backbone("nobody/no-such-model", device="cpu")
+    with pytest.raises(ModelError, match="model_index.json is missing"):
+        load_backbone(tmp_path, device="cpu")
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "WanImageToVideoPipeline"}))
+    with pytest.raises(ModelError, match="holds a WanImageToVideoPipeline"):
+        load_backbone(tmp_path, device="cpu")
+    with pytest.raises(ConfigError, match="dtype 'int8' is not known"):
+        load_backbone(folder, device="cpu", dtype="int8")
+    with pytest.raises(ConfigError, match="device 'quantum' is not known"):
+        load_backbone(folder, device="quantum")
+    broken = build_pipeline()
+    broken.scheduler.register_to_config(timestep_type="discrete")
+    with pytest.raises(ModelError, match="timestep_type 'discrete'"):
+        SvdBackbone(broken, "test")
