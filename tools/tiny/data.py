@@ -1,0 +1,57 @@
+"""Training data: shards of rendered scenes, and of their latents, as safetensors."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tools.scenes import TRAINING, render_scenes
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    return folder / f"{index:05d}.safetensors"
+
+
+def save_shard(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write under a temporary name, then rename: a reader never sees half a shard."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".tmp")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+    part.replace(path)
+
+
+def render_shards(folder: Path, *, count: int, size: int, frames: int, per_shard: int, rank: int, world: int) -> None:
+    """Render shards ``0 .. count - 1`` that are not there yet, every ``world``-th of them in this process."""
+    for index in range(rank, count, world):
+        path = shard_path(folder, index)
+        if path.exists():
+            continue
+        started = time.perf_counter()
+        first = TRAINING.start + index * per_shard
+        scenes = render_scenes(range(first, first + per_shard), size=size, frames=frames)
+        video = (scenes.video * 255).round().to(torch.uint8)
+        save_shard(path, {"video": video, "bucket": scenes.bucket})
+        print(f"shard {index}: {per_shard} scenes in {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def load_shards(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """The named tensors of all shards of a folder, joined along the first axis. Raises FileNotFoundError when empty."""
+    found = shards(folder)
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no shard; run the stage that makes them first")
+    loaded = [load_file(path) for path in found]
+    return {name: torch.cat([part[name] for part in loaded]) for name in names}
+
+
+def batches(total: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices without end, each epoch in a new order."""
+    while True:
+        order = torch.randperm(total, generator=generator)
+        yield from order[: total - total % batch].split(batch)

@@ -1,0 +1,44 @@
+"""Settings of the trainer, read from one YAML file."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See ``configs/train_tiny.yaml`` for what each means."""
+
+    folder: str
+    size: int
+    frames: int
+    shards: int
+    scenes_per_shard: int
+    seed: int
+    init_from: str | None
+    vae_steps: int
+    vae_batch: int
+    vae_lr: float
+    vae_ema: float
+    unet_steps: int
+    unet_batch: int
+    unet_lr: float
+    unet_ema: float
+    condition_dropout: float
+    sigma_mean: float
+    sigma_std: float
+    save_every: int
+
+    @property
+    def root(self) -> Path:
+        return Path(self.folder)
+
+
+def load_settings(path: Path, **changes: object) -> Settings:
+    """Settings of a file, with changes. Raises SystemExit naming the keys that are unknown or missing."""
+    values = {**yaml.safe_load(path.read_text()), **changes}
+    known = {field.name for field in fields(Settings)}
+    if set(values) != known:
+        raise SystemExit(f"{path}: unknown or missing settings {sorted(set(values) ^ known)}")
+    return Settings(**values)
