@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas, save_sigmas
     from mvguide.errors import MvguideError
     from mvguide.geometry.camera import Camera
+    from mvguide.geometry.keyframes import through
     from mvguide.geometry.trajectory import (
         dolly,
         ellipse,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         pedestal,
         roll,
         spiral,
-        through,
         tilt,
         truck,
         zoom,
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from mvguide.result import Result
     from mvguide.view import View
 
-_TRAJECTORIES = "orbit ellipse dolly truck pedestal pan tilt roll zoom spiral through make_trajectory"
+_TRAJECTORIES = "orbit ellipse dolly truck pedestal pan tilt roll zoom spiral make_trajectory"
 _HOMES = {
     "mvguide.diffusion.schedule": "SigmaSchedule karras_sigmas load_sigmas save_sigmas",
     "mvguide.errors": "MvguideError",
     "mvguide.geometry.camera": "Camera",
+    "mvguide.geometry.keyframes": "through",
     "mvguide.geometry.trajectory": _TRAJECTORIES,
     "mvguide.guidance.search": "SearchResult search_hypers",
     "mvguide.guidance.table": "LambdaTable",

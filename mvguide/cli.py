@@ -1,5 +1,6 @@
 """The command line: ``mvguide render | demo | search-hypers | sigmas make | sigmas show``."""
 
+import os
 import re
 import sys
 from argparse import ArgumentError
@@ -37,6 +38,7 @@ class Parser(ArgumentParser):
         """Print the complaint in one sentence, with the way to the manual."""
         text = " ".join(line.strip() for line in message.splitlines() if line.strip()).rstrip(".")
         text = re.sub(r"Parser key \"([\w.]+)\":", r"--\1:", text)
+        text = re.sub(r"Does not validate against any of the Union subtypes.*Given value: ", _wanted, text)
         text = re.sub(r"(a )?(typing\.)?Literal\[(.*?)\]", r"one of \3", text)
         print(f"mvguide: {text}; see {self.prog.replace(' [options]', '')} --help", file=sys.stderr)
         raise SystemExit(2)
@@ -73,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except ArgumentError as error:
         parser.error(str(error))
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("mvguide: interrupted; nothing was written", file=sys.stderr)
         return 130
@@ -84,6 +89,12 @@ def run(settings: type, function: str, parsed: Namespace) -> None:
     filled = _command_parser(settings).instantiate_classes(parsed)
     values: dict[str, Any] = {name: value for name, value in vars(filled).items() if name != "config"}
     getattr(import_module("mvguide.commands"), function)(settings(**values))
+
+
+def _wanted(complaint: re.Match[str]) -> str:
+    """jsonargparse's list of the types that a value is not, as a phrase."""
+    wanted = [name for name in re.findall(r"<class '(\w+)'>", complaint[0]) if name not in ("NoneType", "str")]
+    return f"Expected {' or '.join(dict.fromkeys(wanted)) or 'another value'}. Got value: "
 
 
 def _command_parser(settings: type) -> ArgumentParser:

@@ -132,13 +132,13 @@ def search_hypers(config: SearchConfig) -> None:
         v2=config.v2 or search.V2_GRID,
         v3=config.v3 or search.V3_GRID,
     )
-    with atomic_path(config.out) as path:
-        found.table.save(path)
+    with atomic_path(config.out) as temporary:
+        found.table.save(temporary)
     if config.plot:
         from mvguide.evaluation.pictures import plot_table
 
-        with atomic_path(config.plot) as path:
-            plot_table(found.table, path)
+        with atomic_path(config.plot) as temporary:
+            plot_table(found.table, temporary)
     say = _speaker(config.quiet, sys.stdout)
     rows, columns = found.table.weights.shape
     say(f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: {found.score:.1%} of the cells trust the warp more")
@@ -185,7 +185,8 @@ def _table_source(
 
 def _trajectory(config: TrajectoryConfig, view: "View", num_frames: int) -> "Camera":
     """Cameras of the video, of the picture's size."""
-    from mvguide.geometry.trajectory import make_trajectory, resample_path, start_at
+    from mvguide.geometry.keyframes import resample, start_at
+    from mvguide.geometry.trajectory import make_trajectory
 
     if config.kind == "file":
         if config.file is None:
@@ -195,7 +196,7 @@ def _trajectory(config: TrajectoryConfig, view: "View", num_frames: int) -> "Cam
         from mvguide.files.transforms import read_transforms
 
         cameras = read_transforms(config.file).cameras
-        return start_at(resample_path(cameras.resize(view.camera.width, view.camera.height), num_frames), view.camera)
+        return start_at(resample(cameras.resize(view.camera.width, view.camera.height), num_frames), view.camera)
     depth = view.median_depth if config.target_depth is None else config.target_depth
     return make_trajectory(config.kind, view.camera, num_frames, depth, **config.params())
 

@@ -118,7 +118,7 @@ class RenderConfig:
     depth_invalid: float | None = None
     fov: float | None = None
     intrinsics: list[float] | None = None
-    pixel_center: Literal[0.5, 0.0] = 0.5
+    pixel_center: float = 0.5
     trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
     num_frames: int | None = None
     width: int | None = None
@@ -147,14 +147,14 @@ class DemoConfig:
     """Render a scene that comes with mvguide, with the embedded model.
 
     Args:
-        scene: name of the scene; an unknown one lists them.
+        scene: marbles, blocks, courtyard, gallery, corner, hall or carousel.
         steps: number of steps.
         seed: of the noise.
         out: folder for the results.
         quiet: print nothing but errors.
     """
 
-    scene: str = "first"
+    scene: str = "marbles"
     steps: int = 25
     seed: int = 0
     out: str = "out/demo"

@@ -8,7 +8,7 @@ from torch import Tensor
 from mvguide.backbones.base import Backbone
 from mvguide.geometry.camera import Camera
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.masks import depth_edges, dilate_holes, latent_visible, push_pull_fill
+from mvguide.geometry.masks import close_pinholes, dilate_holes, latent_visible, push_pull_fill, smeared_depth
 from mvguide.geometry.warp import splat
 from mvguide.guidance.guides import Targets
 from mvguide.view import View, to_device
@@ -42,7 +42,7 @@ class Warps:
 def warp_view(view: View, trajectory: Camera, *, hole_radius: int = 0, device: torch.device | None = None) -> Warps:
     """Warp a view into every camera of a trajectory.
 
-    Pixels that straddle a jump of depth are not moved: their smeared depth would land between near and far.
+    Pixels whose depth is a mix of near and far are not moved: they would land in mid-air.
 
     Args:
         view: picture with depth; at any resolution of the trajectory's shape or larger.
@@ -55,14 +55,16 @@ def warp_view(view: View, trajectory: Camera, *, hole_radius: int = 0, device: t
     """
     width, height = trajectory.width, trajectory.height
     scale = max(1, min(SUPERSAMPLING, view.camera.width // width, view.camera.height // height))
-    source = to_device(view.fit(width * scale, height * scale), device or torch.device("cpu"))
+    # Not cropped: what the video's shape cuts off on the sides may come into view.
+    source = to_device(view.cover(width * scale, height * scale), device or torch.device("cpu"))
     depth = source.require_depth()
-    usable = depth.valid & ~depth_edges(depth.values)
+    usable = depth.valid & ~smeared_depth(depth.values)
     if not bool(usable.any()):
         usable = depth.valid
     warp = splat(source.image, depth.values, source.camera, trajectory, valid=usable)
-    visible = dilate_holes(warp.visible, hole_radius).cpu()
-    image = warp.image.cpu() * visible
+    closed = close_pinholes(warp.visible)
+    visible = dilate_holes(closed, hole_radius).cpu()
+    image = push_pull_fill(warp.image, warp.visible).cpu() * visible
     own = view.fit(width, height)
     pinned = _same_camera(own.camera, trajectory)
     image[pinned], visible[pinned] = own.image, 1.0
@@ -85,17 +87,19 @@ def encode_targets(backbone: Backbone, warps: Warps, chunk: int = 8) -> Targets:
 
 
 def mean_flow(view: View, trajectory: Camera) -> float:
-    """Mean optical flow of the view's points along the trajectory, in pixels of the trajectory per frame.
+    """Mean optical flow of the view's points along the trajectory, in picture widths per frame.
 
-    ``mean over frames and points of |p_{k+1} - p_k|``, over points in front of both cameras.
+    ``mean of |p_{k+1} - p_k| / W`` over frames and over points that are inside the picture in both frames.
     """
     depth = view.require_depth()
     pixels = view.camera.pixel_grid()[depth.valid]
     stride = max(1, len(pixels) // 4096)
     points = view.camera.unproject(pixels[::stride], depth.values[depth.valid][::stride].double())
     landed, z = trajectory.project(points.expand(len(trajectory), -1, -1))
-    ahead = (z[1:] > 0) & (z[:-1] > 0)
-    flow = (landed[1:] - landed[:-1]).norm(dim=-1)[ahead]
+    limit = landed.new_tensor([trajectory.width, trajectory.height])
+    inside = (landed >= 0).all(-1) & (landed < limit).all(-1) & (z > 0)
+    both = inside[1:] & inside[:-1]
+    flow = (landed[1:] - landed[:-1]).norm(dim=-1)[both] / trajectory.width
     return float(flow.mean()) if flow.numel() else 0.0
 
 

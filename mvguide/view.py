@@ -59,13 +59,19 @@ class View:
     def fit(self, width: int, height: int) -> "View":
         """View resized to cover ``width`` x ``height`` and cropped around the centre, camera and depth with it."""
         crop = _Crop.cover(self.camera.width, self.camera.height, width, height)
-        image = interpolate(self.image[None], (crop.height, crop.width), mode="bilinear", antialias=True)[0]
+        covering = self.cover(width, height)
         rows, columns = slice(crop.top, crop.top + height), slice(crop.left, crop.left + width)
-        depth = None
-        if self.depth is not None:
-            resized = resize_depth(self.depth, crop.width, crop.height)
-            depth = replace(resized, values=resized.values[rows, columns], valid=resized.valid[rows, columns])
-        return View(image[:, rows, columns].clamp(0, 1), fit_camera(self.camera, width, height), depth, self.name)
+        depth = covering.depth
+        if depth is not None:
+            depth = replace(depth, values=depth.values[rows, columns], valid=depth.valid[rows, columns])
+        return View(covering.image[:, rows, columns], fit_camera(self.camera, width, height), depth, self.name)
+
+    def cover(self, width: int, height: int) -> "View":
+        """View resized to the smallest size of its own shape that covers ``width`` x ``height``, nothing cut off."""
+        crop = _Crop.cover(self.camera.width, self.camera.height, width, height)
+        image = interpolate(self.image[None], (crop.height, crop.width), mode="bilinear", antialias=True)[0]
+        depth = None if self.depth is None else resize_depth(self.depth, crop.width, crop.height)
+        return View(image.clamp(0, 1), self.camera.resize(crop.width, crop.height), depth, self.name)
 
     @classmethod
     def from_files(

@@ -31,8 +31,8 @@ from tools.tiny.settings import Settings, load_settings
 from tools.tiny.stages import plot_losses, rank_and_world, train_unet, train_vae
 
 STAGES = ("videos", "vae", "latents", "unet", "export")
-BUCKET_PER_FLOW = 16.0
-"""motion_bucket_id = 16 times the mean optical flow in pixels per frame; see tools/scenes."""
+BUCKET_PER_FLOW = 16.0 * 64
+"""motion_bucket_id for a mean flow of one picture width per frame: 16 for a pixel of 64; see tools/scenes."""
 
 
 def make_vae(settings: Settings) -> Any:

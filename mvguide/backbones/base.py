@@ -77,7 +77,7 @@ class Backbone(Protocol):
         ...
 
     def motion_bucket(self, flow: float) -> float | None:
-        """Motion bucket for a mean optical flow in pixels per frame, where the model's scale is known."""
+        """Motion bucket for a mean optical flow in picture widths per frame, where the model's scale is known."""
         ...
 
     def schedule(self, num_steps: int) -> SigmaSchedule:

@@ -1,6 +1,8 @@
 """Find and load a backbone by name: the embedded one, a folder, or a hub id."""
 
 import json
+import logging
+import textwrap
 from importlib.resources import files
 from pathlib import Path
 
@@ -50,6 +52,7 @@ def load_backbone(name: str | Path, *, device: str = "auto", dtype: str = "auto"
     folder = EMBEDDED.get(str(name), Path(name))
     if folder.is_dir():
         _check_pipeline_class(folder)
+    _quiet_libraries()
     from diffusers import StableVideoDiffusionPipeline
 
     from mvguide.backbones.svd import SvdBackbone
@@ -87,9 +90,20 @@ def _check_pipeline_class(folder: Path) -> None:
 def _motion_per_flow(folder: Path) -> float | None:
     """A model trained for mvguide says in ``mvguide.json`` how its motion bucket follows the optical flow."""
     notes = folder / "mvguide.json"
-    return float(json.loads(notes.read_text())["motion_bucket_per_flow_pixel"]) if notes.is_file() else None
+    return float(json.loads(notes.read_text())["motion_bucket_per_width"]) if notes.is_file() else None
+
+
+def _quiet_libraries() -> None:
+    """Without bars for reading local files, notes on torchvision (not needed), and a second telling of a failure."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    diffusers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
 
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    return textwrap.shorten(text.splitlines()[0], 160, placeholder=" ...") if text else type(error).__name__

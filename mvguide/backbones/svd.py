@@ -29,7 +29,8 @@ class SvdBackbone:
         pipe: a stock StableVideoDiffusionPipeline; stays usable on its own, and takes offload and checkpointing
             settings as usual.
         name: for reports.
-        motion_per_flow: motion bucket per pixel of mean optical flow, where the model was trained on such a scale.
+        motion_per_flow: motion bucket for a mean optical flow of one picture width per frame, where the model was
+            trained on such a scale.
 
     Raises:
         ModelError: when the pipeline's scheduler config is not one that SVD's network understands.
@@ -80,8 +81,8 @@ class SvdBackbone:
         return max(1, round(width * scale / unit)) * unit, max(1, round(height * scale / unit)) * unit
 
     def motion_bucket(self, flow: float) -> float | None:
-        """``motion_per_flow * flow``, at most 255; None for models whose scale is not known."""
-        return None if self.motion_per_flow is None else min(255.0, self.motion_per_flow * flow)
+        """``motion_per_flow * flow``, in [1, 255]; None for models whose scale is not known."""
+        return None if self.motion_per_flow is None else min(255.0, max(1.0, self.motion_per_flow * flow))
 
     def schedule(self, num_steps: int) -> SigmaSchedule:
         """Sigmas that the model's own scheduler gives for this number of steps."""

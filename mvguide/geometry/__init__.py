@@ -2,7 +2,15 @@
 
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.masks import depth_edges, dilate_holes, latent_visible, push_pull_fill
+from mvguide.geometry.keyframes import resample, start_at, through
+from mvguide.geometry.masks import (
+    close_pinholes,
+    depth_edges,
+    dilate_holes,
+    latent_visible,
+    push_pull_fill,
+    smeared_depth,
+)
 from mvguide.geometry.trajectory import (
     TRAJECTORIES,
     dolly,
@@ -13,7 +21,6 @@ from mvguide.geometry.trajectory import (
     pedestal,
     roll,
     spiral,
-    through,
     tilt,
     truck,
     zoom,
@@ -24,6 +31,7 @@ __all__ = [
     "TRAJECTORIES",
     "Camera",
     "Warp",
+    "close_pinholes",
     "depth_edges",
     "dilate_holes",
     "dolly",
@@ -35,11 +43,14 @@ __all__ = [
     "pan",
     "pedestal",
     "push_pull_fill",
+    "resample",
     "roll",
+    "smeared_depth",
     "source_to_target",
     "spiral",
     "splat",
     "stack",
+    "start_at",
     "through",
     "tilt",
     "truck",

@@ -22,6 +22,19 @@ def dilate_holes(visible: Tensor, radius: int) -> Tensor:
     return (1 - holes).reshape(visible.shape)
 
 
+def close_pinholes(visible: Tensor, neighbours: int = 6) -> Tensor:
+    """Count a hole pixel as seen when at least so many of its 8 neighbours are: cracks of a splat, not openings.
+
+    What lies outside the picture counts as seen, so that a one-pixel border is closed too. visible [F, 1, H, W] in {0, 1}; neighbours from 5 to 8. Returns the
+    same shape; give closed pixels their colour with `push_pull_fill`. Raises InputError for other numbers.
+    """
+    if neighbours not in (5, 6, 7, 8):
+        raise InputError(f"neighbours is {neighbours!r}; it must be a whole number from 5 to 8")
+    padded = functional.pad(visible, (1, 1, 1, 1), value=1.0)
+    around = functional.avg_pool2d(padded, 3, stride=1) * 9 - visible
+    return torch.maximum(visible, (around > neighbours - 0.5).to(visible))
+
+
 def push_pull_fill(image: Tensor, visible: Tensor) -> Tensor:
     """Fill holes with the colours around them: the pull-push pyramid of Gortler et al., The Lumigraph (1996).
 
@@ -70,6 +83,34 @@ def depth_edges(depth: Tensor, relative_jump: float = 0.05) -> Tensor:
     nearest = -functional.max_pool2d((-flat).masked_fill(~known, -torch.inf), 3, stride=1, padding=1)
     jump = torch.tensor(1 + relative_jump, dtype=flat.dtype).log().item()
     return (farthest - nearest > jump).reshape(depth.shape) & usable
+
+
+def smeared_depth(depth: Tensor, relative_jump: float = 0.05) -> Tensor:
+    """Pixels whose depth is a mix of a near and a far surface and belongs to neither: they would hang in mid-air.
+
+    Along a row or a column, in disparity d: the neighbours on both sides differ by more than the share relative_jump,
+    the pixel lies strictly between them (more than a tenth of the way from either), and the slope across it is over
+    twice that of its flatter side. A clean step has no pixel in between; a slanted plane, straight in disparity, has
+    the same slope on both sides.
+
+    depth [H, W]; values not finite and positive are neither marked nor compared. Returns bool [H, W]. Raises
+    InputError for a jump that is not positive.
+    """
+    if not 0 < relative_jump < torch.inf:
+        raise InputError(f"relative_jump is {relative_jump}; it must be a share of the depth above 0, such as 0.05")
+    usable = torch.isfinite(depth) & (depth > 0)
+    disparity = torch.where(usable, 1 / torch.where(usable, depth, 1.0), torch.nan)  # NaN makes comparisons false
+    marked = torch.zeros_like(usable)
+    for lines, out in ((disparity, marked), (disparity.mT, marked.mT)):
+        if lines.shape[1] < 5:
+            continue
+        before2, before, here, after, after2 = (lines[:, k : lines.shape[1] - 4 + k] for k in range(5))
+        across = (after - before).abs()
+        jumps = across > relative_jump * torch.minimum(before, after)
+        between = torch.minimum((here - before).abs(), (here - after).abs()) > 0.1 * across
+        flatter = torch.minimum((before - before2).abs(), (after2 - after).abs())
+        out[:, 2:-2] |= jumps & between & (across / 2 > 2 * flatter)
+    return marked
 
 
 def _fill(image: Tensor, weight: Tensor) -> Tensor:

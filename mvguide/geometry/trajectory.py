@@ -7,18 +7,16 @@ along a path runs from 0 to 1, evenly ("linear") or with a soft start and end ("
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline, interp1d
-from scipy.spatial.transform import Rotation, RotationSpline, Slerp
-from torch import Tensor
+from scipy.spatial.transform import Rotation
 
 from mvguide.errors import InputError
-from mvguide.geometry.camera import Camera, stack
+from mvguide.geometry.camera import Camera
 
 Easing = Literal["linear", "smooth"]
 
@@ -138,48 +136,6 @@ def zoom(camera: Camera, num_frames: int, *, factor: float = 1.25, easing: Easin
     return replace(batch, intrinsics=intrinsics)
 
 
-def through(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str = "slerp") -> Camera:
-    """Path through key cameras, evenly spread over the frames; each key is hit exactly at its frame.
-
-    method "slerp": centres on straight lines, rotations on great arcs; "cubic": natural cubic spline of the centres
-    and the rotation spline of scipy, smooth in velocity and acceleration. The logarithm of the focal lengths and the
-    principal point are interpolated alike. Key k of K lies at frame round(k (F - 1) / (K - 1)). Raises InputError for
-    fewer than two keys, fewer frames than keys, keys of unlike sizes, or another method.
-    """
-    keys = cameras if isinstance(cameras, Camera) else stack(cameras)
-    if len(keys.batch_shape) != 1 or len(keys) < 2:
-        raise InputError(
-            f"a path through key cameras was given {list(keys.batch_shape)} of them; at least 2 are needed"
-        )
-    keys.check()
-    _frames(num_frames)
-    if num_frames < len(keys):
-        raise InputError(f"num_frames is {num_frames} for {len(keys)} key cameras; each needs a frame of its own")
-    if method not in ("slerp", "cubic"):
-        raise InputError(f"method is {method!r}; it must be 'slerp' or 'cubic'")
-    times = np.round(np.linspace(0, num_frames - 1, len(keys)))
-    frames = np.arange(num_frames, dtype=np.float64)
-    rotations = Rotation.from_matrix(_array(keys.world_to_camera[:, :3, :3]))
-    intrinsics = _array(keys.intrinsics)
-    values = np.concatenate([_array(keys.center), intrinsics[:, :2].reshape(-1, 6)], axis=1)
-    values[:, [3, 7]] = np.log(values[:, [3, 7]])
-    if method == "cubic":
-        turned, moved = RotationSpline(times, rotations)(frames), CubicSpline(times, values, bc_type="natural")(frames)
-    else:
-        turned, moved = Slerp(times, rotations)(frames), interp1d(times, values, axis=0)(frames)
-    moved[:, [3, 7]] = np.exp(moved[:, [3, 7]])
-    matrix = np.tile(np.eye(4), (num_frames, 1, 1))
-    matrix[:, :3, :3] = turned.as_matrix()
-    matrix[:, :3, 3:] = -matrix[:, :3, :3] @ moved[:, :3, None]
-    lens = np.tile(np.eye(3), (num_frames, 1, 1))
-    lens[:, :2] = moved[:, 3:].reshape(-1, 2, 3)
-    world_to_camera = torch.from_numpy(matrix).to(keys.world_to_camera)
-    between = torch.from_numpy(lens).to(keys.intrinsics)
-    at = torch.from_numpy(times).long()
-    world_to_camera[at], between[at] = keys.world_to_camera, keys.intrinsics
-    return replace(keys, intrinsics=between, world_to_camera=world_to_camera)
-
-
 TRAJECTORIES: dict[str, Callable[..., Camera]] = {
     "orbit": orbit,
     "ellipse": ellipse,
@@ -209,11 +165,6 @@ def make_trajectory(kind: str, camera: Camera, num_frames: int, target_depth: fl
     if "target_depth" in known:
         params["target_depth"] = target_depth
     return TRAJECTORIES[kind](camera, num_frames, **params)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    """Values of a tensor in float64."""
-    return tensor.detach().double().cpu().numpy()
 
 
 def _frames(num_frames: int) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,8 @@ _VOTE = 1 / 64
 _SEEN = 4 * _VOTE
 # Pixels that a frame enlarges more than this are cut into k x k points, k up to 3.
 _SPACING, _MOST_CUTS = 1.6, 3
+# Points handled at a time on a CPU, whose arrays should fit the cache. The order of sums follows from it: no setting.
+_BLOCK = 2**16
 # Depths relative to the source below this are taken as behind the target camera.
 _NEAREST = 1e-6
 
@@ -75,23 +78,28 @@ def splat(
         visible=torch.empty(count, 1, height, width, device=image.device),
         depth=torch.empty(count, 1, height, width, device=image.device),
     )
-    scratch, points = None, None
+    scratch = None
     for frames, cut in _runs(cuts, chunk):
-        if scratch is None or points is None or points.cut != cut:
+        if scratch is None or scratch.cut != cut:
             points = _points(image, depth, usable, cut)
-            scratch = _Scratch(min(max(1, chunk // cut**2), count), points, width, height)
+            scratch = _Scratch(min(max(1, chunk // cut**2), count), points, width, height, cut)
         work = scratch.first(frames.stop - frames.start)
-        _land(rows[frames], points, work)
-        _find_front(work)
-        _keep_front(front_tolerance, work)
-        _add(None, work, work.total)
+        blocks = work.blocks()
+        work.front.fill_(torch.inf)
+        for block in blocks:
+            _land(rows[frames], block)
+            _vote(block)
+        torch.mul(work.front, 1 + front_tolerance, out=work.scale)
+        work.totals.zero_()
+        for block in blocks:
+            _keep_front(block)
+            _add(block)
         _find_visible(work)
+        torch.mul(work.inside(work.front), work.inside(work.scale), out=out.depth[frames, 0])
         out.visible[frames, 0] = work.inside(work.scale)
-        torch.mul(work.inside(work.front), out.visible[frames, 0], out=out.depth[frames, 0])
-        work.scale.div_(work.total.clamp_(min=_SEEN))
+        work.scale.div_(work.totals[-1].clamp_(min=_SEEN))
         for channel in range(channels):
-            _add(points.colour[channel], work, work.total)
-            torch.mul(work.inside(work.total), work.inside(work.scale), out=out.image[frames, channel])
+            torch.mul(work.inside(work.totals[channel]), work.inside(work.scale), out=out.image[frames, channel])
     return out
 
 
@@ -119,32 +127,43 @@ class _Points:
     u: Tensor  # [N]
     v: Tensor  # [N]
     disparity: Tensor  # [N], 1 / depth
-    cut: int  # each pixel gave cut x cut points
 
 
 class _Scratch:
     """Memory of one chunk, taken once: fresh pages for every step would cost more than the arithmetic.
 
-    The grid has one pixel before and two after each side of the picture; points that land outside stay in that margin.
+    The grids have one pixel before and two after each side of the picture: a margin for points that land outside.
     """
 
-    def __init__(self, frames: int, points: _Points, width: int, height: int) -> None:
-        self.width, self.height = width, height
+    def __init__(self, frames: int, points: _Points, width: int, height: int, cut: int) -> None:
+        self.width, self.height, self.cut, self.points = width, height, cut, points
         self.corners = (0, 1, width + 3, width + 4)  # steps from the upper left pixel of a point to its four
-        size, count, device = (width + 3) * (height + 3), len(points.u), points.u.device
+        size, (channels, count), device = (width + 3) * (height + 3), points.colour.shape, points.u.device
+        self.step = min(count, _BLOCK) if device.type == "cpu" else count
         self.index = torch.empty(frames, count, dtype=torch.int64, device=device)
         self.weights = torch.empty(4, frames, count, device=device)
-        self.z, self.x, self.y, self.spare = torch.empty(4, frames, count, device=device)
-        self.front, self.total, self.scale = torch.empty(3, frames, size, device=device)
+        self.z = torch.empty(frames, count, device=device)
+        self.spare = torch.empty(3, frames, self.step, device=device)
+        self.front, self.scale = torch.empty(2, frames, size, device=device)
+        self.totals = torch.empty(channels + 1, frames, size, device=device)  # sums of weight * colour, and of weight
 
     def first(self, frames: int) -> "_Scratch":
         """Same memory, cut to the first frames of the chunk."""
-        part = object.__new__(_Scratch)
-        part.width, part.height, part.corners = self.width, self.height, self.corners
-        part.index, part.weights = self.index[:frames], self.weights[:, :frames]
-        part.z, part.x, part.y, part.spare = (t[:frames] for t in (self.z, self.x, self.y, self.spare))
-        part.front, part.total, part.scale = (t[:frames] for t in (self.front, self.total, self.scale))
+        part = copy(self)
+        part.index, part.z, part.front, part.scale = (t[:frames] for t in (self.index, self.z, self.front, self.scale))
+        part.weights, part.spare, part.totals = (t[:, :frames] for t in (self.weights, self.spare, self.totals))
         return part
+
+    def blocks(self) -> list["_Scratch"]:
+        """Same memory, a share of the points at a time: few enough, on a CPU, to stay in the cache."""
+        parts = []
+        for start in range(0, self.z.shape[1], self.step):
+            part, span, points = copy(self), slice(start, start + self.step), self.points
+            part.points = _Points(points.colour[:, span], points.u[span], points.v[span], points.disparity[span])
+            part.index, part.z, part.weights = self.index[:, span], self.z[:, span], self.weights[..., span]
+            part.spare = self.spare[..., : part.z.shape[1]]
+            parts.append(part)
+        return parts
 
     def inside(self, grid: Tensor) -> Tensor:
         """Picture part [B, height, width] of a grid [B, size]."""
@@ -196,7 +215,7 @@ def _points(image: Tensor, depth: Tensor, usable: Tensor, cut: int) -> _Points:
         both = torch.where(rough, _repeat(both, cut), finer)
         image, disparity, usable = both[:-1], both[-1], _repeat(usable, cut)
     v, u = torch.nonzero(usable, as_tuple=True)
-    return _Points(image[:, v, u].contiguous(), (u + 0.5) / cut, (v + 0.5) / cut, disparity[v, u], cut)
+    return _Points(image[:, v, u].contiguous(), (u + 0.5) / cut, (v + 0.5) / cut, disparity[v, u])
 
 
 def _repeat(grid: Tensor, times: int) -> Tensor:
@@ -204,17 +223,19 @@ def _repeat(grid: Tensor, times: int) -> Tensor:
     return grid.repeat_interleave(times, dim=-2).repeat_interleave(times, dim=-1)
 
 
-def _land(rows: Tensor, points: _Points, work: _Scratch) -> None:
+def _land(rows: Tensor, work: _Scratch) -> None:
     """Set where the points land: index of the upper left pixel, weights of the four pixels, depth z.
 
     Separate products and sums, never fused ones, make each value independent of its place in the chunk.
     """
-    for i, result in enumerate((work.x, work.y, work.z)):
+    points, (x, y, spare), ratio = work.points, work.spare, work.z
+    for i, result in enumerate((x, y, ratio)):
         h = rows[:, i, :, None]
         torch.mul(h[:, 0], points.u, out=result)
-        result.add_(torch.mul(h[:, 1], points.v, out=work.spare))
-        result.add_(torch.mul(h[:, 3], points.disparity, out=work.spare).add_(h[:, 2]))
-    x, y, ratio = work.x.div_(work.z), work.y.div_(work.z), work.z
+        result.add_(torch.mul(h[:, 1], points.v, out=spare))
+        result.add_(torch.mul(h[:, 3], points.disparity, out=spare).add_(h[:, 2]))
+    x.div_(ratio)
+    y.div_(ratio)
     if ratio.min() <= _NEAREST:
         behind = ratio <= _NEAREST
         x.masked_fill_(behind, -10.0)
@@ -222,7 +243,7 @@ def _land(rows: Tensor, points: _Points, work: _Scratch) -> None:
     x.sub_(0.5).clamp_(-1, work.width)
     y.sub_(0.5).clamp_(-1, work.height)
     upper_left, upper_right, lower_left, lower_right = work.weights
-    left, top = torch.floor(x, out=upper_left), torch.floor(y, out=upper_right)
+    left, top = upper_left.copy_(x).floor_(), upper_right.copy_(y).floor_()
     x.sub_(left)
     y.sub_(top)
     work.index.copy_(top.add_(1).mul_(work.width + 3).add_(left).add_(1))
@@ -233,35 +254,33 @@ def _land(rows: Tensor, points: _Points, work: _Scratch) -> None:
     ratio.div_(points.disparity)
 
 
-def _find_front(work: _Scratch) -> None:
-    """Pass 1: least depth that votes for each pixel; infinite where nothing votes."""
-    work.front.fill_(torch.inf)
+def _vote(work: _Scratch) -> None:
+    """Pass 1: lower the front of each pixel to the depths that vote for it."""
     for step, weight in zip(work.corners, work.weights, strict=True):
-        votes = work.spare.copy_(weight).ge_(_VOTE)  # 1 or 0, so that z / votes is z or infinite
+        votes = work.spare[0].copy_(weight).ge_(_VOTE)  # 1 or 0, so that z / votes is z or infinite
         work.front[:, step:].scatter_reduce_(1, work.index, torch.div(work.z, votes, out=votes), "amin")
 
 
-def _keep_front(tolerance: float, work: _Scratch) -> None:
-    """Set to 0 the weights of the points that lie behind the front of the pixel."""
-    limit = torch.mul(work.front, 1 + tolerance, out=work.total)
+def _keep_front(work: _Scratch) -> None:
+    """Set to 0 the weights of the points that lie behind the limit in scale, the front with its tolerance."""
     for step, weight in zip(work.corners, work.weights, strict=True):
-        torch.gather(limit[:, step:], 1, work.index, out=work.spare)
-        weight.mul_(work.spare.ge_(work.z))
+        limit = torch.gather(work.scale[:, step:], 1, work.index, out=work.spare[0])
+        weight.mul_(limit.ge_(work.z))
+
+
+def _add(work: _Scratch) -> None:
+    """Pass 2: add weight * colour, and weight, to each pixel."""
+    for step, weight in zip(work.corners, work.weights, strict=True):
+        for colour, total in zip(work.points.colour, work.totals[:-1], strict=True):
+            total[:, step:].scatter_add_(1, work.index, torch.mul(weight, colour, out=work.spare[0]))
+        work.totals[-1][:, step:].scatter_add_(1, work.index, weight)
 
 
 def _find_visible(work: _Scratch) -> None:
     """Set scale to 1 where a pixel is seen, else 0, and make front finite."""
-    voted = torch.lt(work.front, torch.inf, out=work.scale)
+    voted = work.scale.copy_(work.front).lt_(torch.inf)
     work.front.clamp_(max=torch.finfo(torch.float32).max)
-    voted.mul_(work.total >= _SEEN)
-
-
-def _add(colour: Tensor | None, work: _Scratch, total: Tensor) -> None:
-    """Pass 2: set total to the sum of weight (times colour [N]) in each pixel."""
-    total.zero_()
-    for step, weight in zip(work.corners, work.weights, strict=True):
-        part = weight if colour is None else torch.mul(weight, colour, out=work.spare)
-        total[:, step:].scatter_add_(1, work.index, part)
+    voted.mul_(work.totals[-1] >= _SEEN)
 
 
 def _check(

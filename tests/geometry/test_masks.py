@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mvguide.errors import InputError
-from mvguide.geometry import depth_edges, dilate_holes, latent_visible, push_pull_fill
+from mvguide.geometry import close_pinholes, depth_edges, dilate_holes, latent_visible, push_pull_fill, smeared_depth
 
 
 def random_visible(frames: int, height: int, width: int, share: float, seed: int = 0) -> Tensor:
@@ -127,3 +127,44 @@ def test_bad_arguments_are_refused() -> None:
     for make, sentence in faults:
         with pytest.raises(InputError, match=sentence):
             make()
+
+
+def test_smeared_depth_marks_what_lies_between_two_surfaces_only() -> None:
+    depth = torch.full((9, 20), 2.0)
+    depth[:, 10:] = 5.0
+    assert not smeared_depth(depth).any(), "a clean step has no smear"
+    depth[:, 9] = 3.1
+    assert torch.equal(smeared_depth(depth).nonzero()[:, 1].unique(), torch.tensor([9]))
+    assert smeared_depth(depth)[2:-2, 9].all()
+    depth[:, 8], depth[:, 9] = 2.6, 3.7  # two pixels wide, as bilinear enlargement makes it
+    assert smeared_depth(depth)[2:-2, 8:10].all()
+    assert torch.equal(smeared_depth(depth.T), smeared_depth(depth).T)
+    assert torch.equal(smeared_depth(depth * 1024), smeared_depth(depth))
+
+
+def test_smeared_depth_leaves_steep_floors_alone() -> None:
+    rows = torch.arange(1, 41, dtype=torch.float32)[:, None]
+    floor = (40 / rows).expand(40, 30).clone()  # a plane: disparity grows evenly down the picture
+    assert float((floor[1:] / floor[:-1]).min()) < 0.6, "near the horizon it does jump from row to row"
+    assert not smeared_depth(floor).any()
+    floor[:, :5] = 0  # unknown
+    floor[3, 20] = torch.nan
+    assert not smeared_depth(floor).any()
+    with pytest.raises(InputError, match="relative_jump is 0"):
+        smeared_depth(floor, 0)
+
+
+def test_pinholes_are_closed_and_openings_are_not() -> None:
+    visible = torch.ones(1, 1, 12, 12)
+    visible[..., 3, 3] = 0  # one pixel
+    visible[..., 6, 5:8] = 0  # a crack
+    visible[..., 9:12, 9:12] = 0  # an opening at the border
+    closed = close_pinholes(visible)
+    assert closed[..., 3, 3] == 1
+    assert (closed[..., 6, 5:8] == 1).all()
+    assert (closed[..., 9:12, 9:12] == 0).all()
+    assert (closed >= visible).all()
+    assert torch.equal(close_pinholes(torch.zeros(2, 1, 4, 4)), torch.zeros(2, 1, 4, 4))
+    assert close_pinholes(visible, 8)[..., 6, 6] == 0
+    with pytest.raises(InputError, match="neighbours is 3"):
+        close_pinholes(visible, 3)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mvguide.geometry import Warp, depth_edges, splat, stack
+from mvguide.geometry import Warp, smeared_depth, splat, stack
 from tests.real_data import OPENGL_TO_OPENCV, PosedView, dtu, lego, needs_data, psnr, redwood, seven_scenes
 
 pytestmark = needs_data
@@ -12,7 +12,7 @@ pytestmark = needs_data
 
 def warp_between(source: PosedView, target: PosedView) -> tuple[Warp, torch.Tensor]:
     """Warp of one view into another, and the pixels both see: the depths there differ by less than 5 %."""
-    valid = source.depth.valid & ~depth_edges(source.depth.values)
+    valid = source.depth.valid & ~smeared_depth(source.depth.values)
     warp = splat(source.image, source.depth.values, source.camera, stack([target.camera]), valid=valid)
     there = target.depth.values[None]
     both = (warp.visible[0] > 0) & (there > 0) & ((warp.depth[0] - there).abs() < 0.05 * there)

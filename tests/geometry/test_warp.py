@@ -145,7 +145,7 @@ def test_enlarged_frames_have_no_cracks(kind: str, params: dict[str, float]) -> 
         grid = (camera.pixel_grid() - torch.tensor([32, 24])) / scale / torch.tensor([32, 24])
         expected = torch.nn.functional.grid_sample(image[None], grid[None].float(), align_corners=False)[0]
         inner = (warp.image[i] - expected).abs()[:, 6:-6, 6:-6]
-        assert inner.mean() < 0.005
+        assert inner.mean() < 0.008
         assert inner.max() < 0.04
     whole = splat(image, flat(2.0), camera, targets, chunk=20)
     assert torch.equal(whole.image, warp.image)

@@ -129,24 +129,25 @@ def save_pipeline(pipe: Any, folder: Path, bucket_per_flow: float) -> None:
     # transformers names its backend's class; the public name loads with any backend.
     content["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     index.write_text(json.dumps(content, indent=2) + "\n")
-    (folder / "mvguide.json").write_text(json.dumps({"motion_bucket_per_flow_pixel": bucket_per_flow}) + "\n")
+    (folder / "mvguide.json").write_text(json.dumps({"motion_bucket_per_width": bucket_per_flow}) + "\n")
 
 
 @torch.no_grad()
 def start_near_linear(model: nn.Module) -> None:
     """Residual branches at zero; down-sampling averages 2 x 2, up-sampling repeats."""
+    module: Any
     for name, module in model.named_modules():
         if name.endswith((".conv2", ".to_out.0", ".proj_out")):
-            module.weight.zero_()  # type: ignore[union-attr, operator]
-            module.bias.zero_()  # type: ignore[union-attr, operator]
+            module.weight.zero_()
+            module.bias.zero_()
         elif name.endswith((".downsamplers.0.conv", ".upsamplers.0.conv")):
-            module.weight.zero_()  # type: ignore[union-attr, operator]
-            module.bias.zero_()  # type: ignore[union-attr, operator]
+            module.weight.zero_()
+            module.bias.zero_()
             places, value = ((slice(1, 3), slice(1, 3)), 0.25) if "down" in name else ((1, 1), 1.0)
             if "down" in name and model.__class__.__name__.startswith("AutoencoderKL"):
                 places = (slice(0, 2), slice(0, 2))  # the VAE pads on the far sides only
-            for channel in range(module.weight.shape[0]):  # type: ignore[union-attr, index, arg-type]
-                module.weight[(channel, channel, *places)] = value  # type: ignore[index, operator]
+            for channel in range(module.weight.shape[0]):
+                module.weight[(channel, channel, *places)] = value
 
 
 @torch.no_grad()

@@ -95,7 +95,7 @@ def train_vae(vae: Any, settings: Settings, steps: int | None = None) -> None:
         )
         loss.backward()
         norm = run.optimizer.step(cosine(run.step, total))
-        values = {"loss": float(loss), "psnr": float(-10 * torch.log10(square / 4))}
+        values = {"loss": float(loss.detach()), "psnr": float(-10 * torch.log10(square.detach() / 4))}
         run.end_of_step(norm, values, run.step == stop)
     run.optimizer.use_ema()
 
@@ -179,7 +179,7 @@ def train_unet(unet: Any, settings: Settings, steps: int | None = None) -> None:
         place = torch.bucketize(sigma, torch.tensor(SIGMA_EDGES[1:-1]))
         sums.index_add_(0, place, loss.detach())
         counts.index_add_(0, place, torch.ones_like(loss.detach()))
-        losses.append(float(loss.mean()))
+        losses.append(float(loss.detach().mean()))
         norm = run.optimizer.step(cosine(run.step, total))
         means = (sums / counts).tolist()
         values = {"loss": sum(losses) / len(losses), **dict(zip(columns, means, strict=True))}

@@ -1,0 +1,204 @@
+"""The pipeline on the embedded model: the data flow, determinism, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mvguide
+from mvguide.backbones.base import Conditioning
+from mvguide.errors import InputError, OutputError
+from mvguide.evaluation.metrics import psnr
+from mvguide.files.transforms import read_transforms
+from mvguide.files.video import read_video
+from mvguide.scenes import packaged_scene, packaged_scenes
+from mvguide.targets import mean_flow, warp_view
+
+FRAMES = 4
+SIZE = (32, 32)
+
+
+@pytest.fixture(scope="module")
+def pipe() -> mvguide.MultiViewPipeline:
+    return mvguide.MultiViewPipeline.from_pretrained("tiny", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return packaged_scene().load(FRAMES)
+
+
+@pytest.fixture(scope="module")
+def schedule(pipe):
+    return pipe.backbone.schedule(3)
+
+
+def render(pipe, scene, schedule, seed: int = 0, **settings) -> mvguide.Result:
+    view, trajectory = scene
+    generator = torch.Generator().manual_seed(seed)
+    return pipe([view], trajectory, schedule=schedule, size=SIZE, generator=generator, **settings)
+
+
+@pytest.fixture(scope="module")
+def result(pipe, scene, schedule) -> mvguide.Result:
+    return render(pipe, scene, schedule)
+
+
+def test_the_result_has_the_shapes_it_says(result: mvguide.Result, schedule) -> None:
+    assert result.frames.shape == (FRAMES, 3, 32, 32)
+    assert result.frames.dtype == torch.float32
+    assert 0 <= result.frames.min() <= result.frames.max() <= 1
+    assert result.table.weights.shape == (3, FRAMES)
+    assert (result.trajectory.width, result.trajectory.height) == SIZE
+    assert result.warps.pinned.tolist() == [True, False, False, False]
+    assert (result.warps.seen[1:] < 1).all()
+
+
+def test_the_same_seed_gives_identical_frames(pipe, scene, schedule, result: mvguide.Result) -> None:
+    assert torch.equal(render(pipe, scene, schedule).frames, result.frames)
+    assert not torch.equal(render(pipe, scene, schedule, seed=1).frames, result.frames)
+
+
+def test_the_first_frame_is_the_picture_as_the_vae_sees_it(pipe, result: mvguide.Result) -> None:
+    encoded = pipe.backbone.encode(result.view.image[None])
+    torch.testing.assert_close(result.latents[0, :1], encoded, atol=1e-4, rtol=1e-4)
+
+
+def test_weight_one_ends_at_the_warp_where_it_is_seen(pipe, scene, schedule) -> None:
+    table = mvguide.LambdaTable.constant(1.0, schedule, FRAMES)
+    guided = render(pipe, scene, schedule, table=table)
+    free = render(pipe, scene, schedule, guidance="none")
+    warps = guided.warps
+    seen = warps.visible
+    assert psnr(guided.frames, warps.image, seen).mean() > psnr(free.frames, warps.image, seen).mean() + 3
+
+
+@pytest.mark.parametrize("settings", [{"solver": "heun"}, {"solver": "dpmpp_2m"}, {"guidance": "top_share"}])
+def test_every_mode_runs_through_the_one_loop(pipe, scene, schedule, settings: dict) -> None:
+    frames = render(pipe, scene, schedule, **settings).frames
+    assert torch.isfinite(frames).all()
+
+
+def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguide.Result) -> None:
+    torch.testing.assert_close(render(pipe, scene, schedule, chunk=3).latents, result.latents, atol=1e-4, rtol=1e-4)
+
+
+def test_watching_stops_the_run(pipe, scene, schedule) -> None:
+    seen = []
+
+    def watch(progress) -> bool:
+        seen.append(progress.step.index)
+        return True
+
+    render(pipe, scene, schedule, watch=watch)
+    assert seen == [0]
+
+
+def test_the_motion_bucket_follows_the_real_flow(result: mvguide.Result, scene) -> None:
+    view, trajectory = scene
+    flow = mean_flow(view, trajectory)
+    assert result.settings["conditioning"]["motion_bucket_id"] == pytest.approx(16 * 64 * flow, rel=0.1)
+    assert mean_flow(view, trajectory[[0, 0, 0]]) == 0
+
+
+def test_two_calls_of_the_readme(tmp_path: Path, pipe) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "photo.png")
+    np.save(tmp_path / "depth.npy", np.linspace(4, 2, 48)[:, None].repeat(64, 1))
+    schedule = mvguide.load_sigmas("sigmas_25")
+    found = mvguide.search_hypers(schedule, num_frames=8)
+    assert found.table.weights.shape == (25, 8)
+    assert 0 < found.score <= 1
+    view = mvguide.View.from_files(tmp_path / "photo.png", depth=tmp_path / "depth.npy", fov=60)
+    trajectory = mvguide.orbit(view.camera, num_frames=8, degrees=10, target_depth=view.median_depth)
+    result = pipe(
+        [view],
+        trajectory,
+        schedule=schedule,
+        table=found.table,
+        guidance="blend",
+        solver="euler",
+        size=(16, 16),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert result.save(tmp_path / "out").is_dir()
+
+
+def test_everything_is_written(tmp_path: Path, result: mvguide.Result) -> None:
+    (tmp_path / "out" / "frames").mkdir(parents=True)
+    (tmp_path / "out" / "frames" / "0009.png").write_bytes(b"of an older, longer result")
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    result.save(tmp_path / "out", fps=5)
+    names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    frames = [f"frames/{index:04d}.png" for index in range(FRAMES)]
+    assert names == sorted(
+        [
+            *frames,
+            "cameras.json",
+            "lambda_table.npz",
+            "lambda_table.png",
+            "mine.txt",
+            "report.json",
+            "sheet.png",
+            "video.mp4",
+            "warps.mp4",
+        ]
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["seed"] == 0
+    assert len(report["seen"]) == FRAMES
+    assert set(report["seconds"]) == {"warp", "encode", "denoise", "decode"}
+    assert {"torch", "diffusers", "mvguide", "python"} <= set(report["versions"])
+    cameras = read_transforms(tmp_path / "out" / "cameras.json").cameras
+    torch.testing.assert_close(cameras.world_to_camera, result.trajectory.world_to_camera)
+    table = mvguide.LambdaTable.load(tmp_path / "out" / "lambda_table.npz")
+    table.check(result.schedule, FRAMES)
+    video = read_video(tmp_path / "out" / "video.mp4")
+    assert psnr(video, result.frames).min() > 25
+    sheet = np.asarray(Image.open(tmp_path / "out" / "sheet.png"))
+    assert sheet.shape[1] > FRAMES * 144
+    assert sheet.std() > 10
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, result: mvguide.Result) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        result.save(tmp_path / "file")
+    with pytest.raises(OutputError):
+        result.save(tmp_path / "file" / "below")
+
+
+def test_what_cannot_be_rendered_is_refused(pipe, scene, schedule) -> None:
+    view, trajectory = scene
+    with pytest.raises(InputError, match="2 views were given"):
+        pipe([view, view], trajectory)
+    with pytest.raises(InputError, match="but the view is 256 x 256"):
+        pipe([view], trajectory.resize(64, 64))
+    with pytest.raises(InputError, match="has no depth"):
+        pipe([replace(view, depth=None)], trajectory, schedule=schedule)
+    with pytest.raises(InputError, match="run search_hypers with num_frames=4"):
+        table = mvguide.LambdaTable.constant(0.5, schedule, 5)
+        pipe([view], trajectory, schedule=schedule, table=table)
+    with pytest.raises(InputError, match="30 x 32 .* VAE factor 4"):
+        pipe([view], trajectory, schedule=schedule, size=(30, 32))
+    with pytest.raises(InputError, match="conditioning is for 9 frames"):
+        pipe([view], trajectory, schedule=schedule, size=SIZE, conditioning=Conditioning(9))
+
+
+@pytest.mark.parametrize("name", sorted(packaged_scenes()))
+def test_packaged_scenes_are_true(name: str) -> None:
+    """The warp of the picture into the scene's last camera agrees with the true video, but for what moves."""
+    scene = packaged_scenes()[name]
+    truth = read_video(scene.truth)
+    view, cameras = scene.load(len(truth))
+    warps = warp_view(view, cameras.resize(128, 128))
+    assert psnr(truth[:1], view.cover(128, 128).image[None]).item() > 30
+    seen = warps.visible[-1:]
+    assert 0.5 < seen.mean() < 0.97
+    still = 17 if json.loads(scene.cameras.read_text())["moving"] else 23
+    assert psnr(warps.image[-1:], truth[-1:], seen).item() > still
+    assert sum(file.stat().st_size for file in scene.folder.iterdir()) < 300_000
