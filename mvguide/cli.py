@@ -92,7 +92,7 @@ def run(settings: type, function: str, parsed: Namespace) -> None:
 
 
 def _wanted(complaint: re.Match[str]) -> str:
-    """jsonargparse's list of the types that a value is not, as a phrase."""
+    """Turn jsonargparse's list of the types that a value is not into a phrase."""
     wanted = [name for name in re.findall(r"<class '(\w+)'>", complaint[0]) if name not in ("NoneType", "str")]
     return f"Expected {' or '.join(dict.fromkeys(wanted)) or 'another value'}. Got value: "
 

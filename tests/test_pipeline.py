@@ -180,8 +180,8 @@ def test_what_cannot_be_rendered_is_refused(pipe, scene, schedule) -> None:
         pipe([view], trajectory.resize(64, 64))
     with pytest.raises(InputError, match="has no depth"):
         pipe([replace(view, depth=None)], trajectory, schedule=schedule)
+    table = mvguide.LambdaTable.constant(0.5, schedule, 5)
     with pytest.raises(InputError, match="run search_hypers with num_frames=4"):
-        table = mvguide.LambdaTable.constant(0.5, schedule, 5)
         pipe([view], trajectory, schedule=schedule, table=table)
     with pytest.raises(InputError, match="30 x 32 .* VAE factor 4"):
         pipe([view], trajectory, schedule=schedule, size=(30, 32))

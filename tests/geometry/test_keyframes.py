@@ -1,4 +1,4 @@
-"""Recorded paths: resampled, and moved to another start. (`through` is tested with the trajectories.)"""
+"""Recorded paths: resampled, and moved to another start; `through` is tested with the trajectories."""
 
 import pytest
 import torch

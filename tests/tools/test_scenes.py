@@ -1,5 +1,7 @@
 """The procedural world: exact depth and cameras, and scenes that depend on their seed alone."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ def scenes():
 
 def test_seed_ranges_do_not_meet() -> None:
     ranges = sorted((TRAINING, HELD_OUT, EXAMPLES), key=lambda r: r.start)
-    for before, after in zip(ranges, ranges[1:], strict=False):
+    for before, after in pairwise(ranges):
         assert before.stop <= after.start
 
 

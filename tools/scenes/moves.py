@@ -30,7 +30,7 @@ class Path:
 
 
 def make_rays(intrinsics: Tensor, camera_to_world: Tensor, size: int) -> Rays:
-    """Rays through the centres of ``size`` x ``size`` pixels: unit intrinsics ``[B, 3, 3]``, cameras ``[B, F, 4, 4]``."""
+    """Rays through the centres of ``size`` x ``size`` pixels; unit intrinsics [B, 3, 3], cameras [B, F, 4, 4]."""
     line = (torch.arange(size, device=intrinsics.device) + 0.5) / size
     v, u = torch.meshgrid(line, line, indexing="ij")
     u, v = u.reshape(1, 1, -1), v.reshape(1, 1, -1)
@@ -130,7 +130,7 @@ def sample_paths(seeds: Sequence[int], world: World, frames: int, device: torch.
 
 
 def _judge(world: World, intrinsics: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-    """New share of the last probe's picture ``[B, tries]``, and whether the way is clear, for probes ``[B, tries, 3, 4, 4]``."""
+    """New share of the last probe's picture, and whether the way is clear, [B, tries], for probes [B, tries, 3, 4, 4]."""
     count, tries, stops = probes.shape[:3]
     many, lens = world.repeat(tries), intrinsics.repeat_interleave(tries, 0)
     pose = probes.flatten(0, 1)
@@ -156,7 +156,7 @@ def _judge(world: World, intrinsics: Tensor, probes: Tensor) -> tuple[Tensor, Te
 
 
 def visible(points: Tensor, camera_to_world: Tensor, intrinsics: Tensor, depth: Tensor, slack: float = 0.08) -> Tensor:
-    """Whether points ``[B, N, 3]`` are seen by a camera ``[B, 4, 4]`` with unit intrinsics and a depth map ``[B, S, S]``."""
+    """Whether points [B, N, 3] are seen by a camera [B, 4, 4] with unit intrinsics and a depth map [B, S, S]."""
     turn, place = camera_to_world[:, :3, :3], camera_to_world[:, :3, 3]
     local = (points - place[:, None]) @ turn
     z = local[..., 2].clamp(min=1e-6)

@@ -15,7 +15,7 @@ _MOMENTUM = 0.95
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Nearest matrix with singular values near 1, by the quintic Newton-Schulz iteration of Muon (Jordan et al. 2024)."""
+    """Nearby matrix with singular values near 1: the quintic Newton-Schulz iteration of Muon (Jordan et al. 2024)."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]

@@ -3,6 +3,7 @@
 import csv
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +161,8 @@ def draw_batch(data: dict[str, Tensor], count: int, settings: Settings, generato
 
 
 def train_unet(unet: Any, settings: Settings, steps: int | None = None) -> None:
-    """Score matching (seed equation 3) with the weight that makes it SVD's loss of v. Ends with the averaged weights."""
-    columns = tuple(f"v_mse_sigma_{low:g}_{high:g}" for low, high in zip(SIGMA_EDGES, SIGMA_EDGES[1:], strict=False))
+    """Score matching (seed equation 3), weighted to be SVD's loss of v. Ends with the averaged weights."""
+    columns = tuple(f"v_mse_sigma_{low:g}_{high:g}" for low, high in pairwise(SIGMA_EDGES))
     optimizer = Optimizer(unet, settings.unet_lr, UNET_ENDS, settings.unet_ema)
     run = Run(optimizer, settings, "unet", ("loss", *columns))
     data = load_latents(settings.root / "latents")
