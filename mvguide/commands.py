@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mvguide.config import (
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mvguide.result import Result
     from mvguide.targets import Warps
     from mvguide.view import View
+
+    MakeTable = Callable[[SigmaSchedule, Warps], LambdaTable]
 
 
 def render(config: RenderConfig) -> "Result":
@@ -51,7 +54,7 @@ def render(config: RenderConfig) -> "Result":
     )
     view.require_depth()
     schedule = load_sigmas(config.sigmas) if config.sigmas else None
-    table = _table_source(config.guidance)
+    table = _given_table(config.guidance)
     if config.num_frames is not None:
         _trajectory(config.trajectory, view, config.num_frames)  # refuse a bad path before the model is loaded
     say(f"loading model {config.model}")
@@ -60,6 +63,9 @@ def render(config: RenderConfig) -> "Result":
     )
     num_frames = pipe.backbone.default_frames if config.num_frames is None else config.num_frames
     trajectory = _trajectory(config.trajectory, view, num_frames)
+    if table is None:
+        by_frame = config.guidance.distances == "frame"
+        table = partial(pipe.search_table, rule=config.guidance.rule, by_frame=by_frame)
     schedule = schedule or pipe.backbone.schedule(_at_least_one("steps", config.steps))
     result = pipe(
         [view],
@@ -166,21 +172,16 @@ def sigmas_show(config: SigmasShowConfig) -> None:
         print(f"{index:5d} {sigma:12.5f} {following / sigma:12.3f}")
 
 
-def _table_source(
-    config: GuidanceConfig,
-) -> "LambdaTable | Callable[[SigmaSchedule, Warps], LambdaTable]":
-    """The table of the settings: loaded now, or made once the warps are known."""
-    from mvguide.guidance.search import search_hypers
+def _given_table(config: GuidanceConfig) -> "LambdaTable | MakeTable | None":
+    """The table of a file or a constant, refused now if it cannot be used; None = search, once there is a model."""
     from mvguide.guidance.table import LambdaTable, check_weight
 
+    if config.table == "search":
+        return None
     if config.table == "constant":
         check_weight(config.weight)
         return lambda schedule, warps: LambdaTable.constant(config.weight, schedule, len(warps.image))
-    if config.table != "search":
-        return LambdaTable.load(config.table)
-    if config.distances == "frame":
-        return lambda schedule, warps: search_hypers(schedule, num_frames=len(warps.image), rule=config.rule).table
-    return lambda schedule, warps: search_hypers(schedule, distances=warps.distances, rule=config.rule).table
+    return LambdaTable.load(config.table)
 
 
 def _trajectory(config: TrajectoryConfig, view: "View", num_frames: int) -> "Camera":

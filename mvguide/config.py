@@ -59,7 +59,8 @@ class GuidanceConfig:
         kind: blend pulls the estimate by the weight; top_share replaces the share of elements that agree best; none
             leaves the model alone.
         table: where the weights come from: search (search_hypers), constant, or a .npz file.
-        rule: search: exact (the closed form) or released (the published script).
+        rule: search: exact (the closed form, with the model's own parameters where they were measured) or released
+            (the published script).
         distances: search: camera (real camera motion against the scene's depth) or frame (the frame number).
         weight: constant: the weight of every cell.
         floor: top_share: smallest share.

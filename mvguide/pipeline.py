@@ -16,7 +16,7 @@ from mvguide.diffusion.solvers import Solver, make_solver
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.guides import make_guidance
-from mvguide.guidance.search import search_hypers
+from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, RuleName, search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.result import Result
 from mvguide.targets import Warps, encode_targets, mean_flow, warp_view
@@ -70,7 +70,7 @@ class MultiViewPipeline:
             trajectory: F cameras of the picture's size. A camera equal to the view's own is pinned to the picture.
             schedule: noise levels; the model's own with 25 steps by default.
             table: weights for this schedule and F frames, or a function that makes them once the warps are known;
-                by default ``search_hypers`` on the real frame distances with the exact rule.
+                by default :meth:`search_table`.
             guidance: ``blend``, ``top_share`` or ``none``.
             floor: smallest share for ``top_share``.
             solver: ``euler``, ``ancestral``, ``heun``, ``dpmpp_2m``, or a solver object.
@@ -104,7 +104,7 @@ class MultiViewPipeline:
         with stages("warp"):
             warps = warp_view(view, trajectory, hole_radius=hole_radius, device=self.backbone.device)
         if table is None:
-            table = search_hypers(schedule, distances=warps.distances, rule="exact").table
+            table = self.search_table(schedule, warps)
         elif not isinstance(table, LambdaTable):
             table = table(schedule, warps)
             table.check(schedule, frames)
@@ -144,6 +144,20 @@ class MultiViewPipeline:
             "conditioning": asdict(told),
         }
         return Result(decoded, warps, picture, trajectory, schedule, table, x.cpu(), settings, stages.seconds)
+
+    def search_table(
+        self, schedule: SigmaSchedule, warps: Warps, *, rule: RuleName = "exact", by_frame: bool = False
+    ) -> LambdaTable:
+        """Table from ``search_hypers`` for warps: by their real distances, or by the frame number.
+
+        The exact rule takes the model's own (v1, v2, v3) where they were measured, and searches the published grids
+        otherwise; the released rule always searches, as the published script does.
+        """
+        hypers = self.backbone.hypers if rule == "exact" else None
+        v1, v2, v3 = (V1_GRID, V2_GRID, V3_GRID) if hypers is None else ((value,) for value in hypers)
+        if by_frame:
+            return search_hypers(schedule, num_frames=len(warps.image), rule=rule, v1=v1, v2=v2, v3=v3).table
+        return search_hypers(schedule, distances=warps.distances, rule=rule, v1=v1, v2=v2, v3=v3).table
 
     def _fit_inputs(
         self, views: Sequence[View], trajectory: Camera, size: tuple[int, int] | None

@@ -87,6 +87,17 @@ def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguid
     torch.testing.assert_close(render(pipe, scene, schedule, chunk=3).latents, result.latents, atol=1e-4, rtol=1e-4)
 
 
+def test_the_default_table_has_the_models_own_parameters(pipe, scene, schedule, result: mvguide.Result) -> None:
+    view, trajectory = scene
+    warps = warp_view(view, trajectory.resize(32, 32))
+    v1, v2, v3 = pipe.backbone.hypers
+    own = mvguide.search_hypers(schedule, distances=warps.distances, rule="exact", v1=[v1], v2=[v2], v3=[v3]).table
+    torch.testing.assert_close(result.table.weights, own.weights, atol=1e-6, rtol=1e-6)
+    released = pipe.search_table(schedule, warps, rule="released", by_frame=True)
+    expected = mvguide.search_hypers(schedule, num_frames=FRAMES).table
+    assert torch.equal(released.weights, expected.weights)
+
+
 def test_watching_stops_the_run(pipe, scene, schedule) -> None:
     seen = []
 

@@ -8,6 +8,7 @@ numbers. ``--init_from MODEL`` (or the YAML's) starts from an exported model ins
 """
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,11 @@ from tools.tiny.settings import Settings, load_settings
 from tools.tiny.stages import plot_losses, rank_and_world, train_unet, train_vae
 
 STAGES = ("videos", "vae", "latents", "unet", "export")
-BUCKET_PER_FLOW = 16.0 * 64
+BUCKET_PER_WIDTH = 16.0 * 64
 """motion_bucket_id for a mean flow of one picture width per frame: 16 for a pixel of 64; see tools/scenes."""
+
+HYPERS = [0.001, 1000.0, 0.1]
+"""(v1, v2, v3) of the exact rule for this model; see docs/results.md."""
 
 
 def make_vae(settings: Settings) -> Any:
@@ -101,7 +105,11 @@ def stage_export(settings: Settings, out: Path) -> None:
     with torch.no_grad():
         for name, p in unet.named_parameters():
             p.copy_(stored[f"ema/{name}"])
-    save_pipeline(build_pipeline(make_vae(settings), unet, make_encoder(settings)), out, BUCKET_PER_FLOW)
+    pipe = build_pipeline(make_vae(settings), unet, make_encoder(settings))
+    save_pipeline(pipe.to(torch.float16), out)
+    (out / "mvguide.json").write_text(
+        json.dumps({"motion_bucket_per_width": BUCKET_PER_WIDTH, "hypers": HYPERS}) + "\n"
+    )
     for name in ("vae", "unet"):
         log = settings.root / f"{name}.csv"
         if log.exists():

@@ -32,6 +32,20 @@ class Conditioning:
 
 
 @dataclass(frozen=True)
+class ModelNotes:
+    """What is known of a model beyond its weights; ``mvguide.json`` in its folder.
+
+    Args:
+        motion_bucket_per_width: motion bucket for a mean optical flow of one picture width per frame, if the model was
+            trained on such a scale.
+        hypers: (v1, v2, v3) of the exact rule that suit the model, if they were measured.
+    """
+
+    motion_bucket_per_width: float | None = None
+    hypers: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Condition:
     """What the network is told, encoded: opaque to everything but the backbone that made it.
 
@@ -74,6 +88,11 @@ class Backbone(Protocol):
 
     def default_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) for a picture of that shape: same shape, the trained area, every network's multiple."""
+        ...
+
+    @property
+    def hypers(self) -> tuple[float, float, float] | None:
+        """(v1, v2, v3) of the exact rule that suit the model, where they were measured."""
         ...
 
     def motion_bucket(self, flow: float) -> float | None:

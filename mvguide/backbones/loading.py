@@ -5,10 +5,11 @@ import logging
 import textwrap
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from mvguide.backbones.base import Backbone
+from mvguide.backbones.base import Backbone, ModelNotes
 from mvguide.errors import ConfigError, ModelError
 
 EMBEDDED = {"tiny": Path(str(files("mvguide"))) / "backbones" / "assets" / "tiny"}
@@ -70,7 +71,7 @@ def load_backbone(name: str | Path, *, device: str = "auto", dtype: str = "auto"
         pipe.enable_model_cpu_offload(device=target)
     else:
         pipe.to(target)
-    return SvdBackbone(pipe, str(name), motion_per_flow=_motion_per_flow(folder))
+    return SvdBackbone(pipe, str(name), _read_notes(folder))
 
 
 def _check_pipeline_class(folder: Path) -> None:
@@ -87,10 +88,24 @@ def _check_pipeline_class(folder: Path) -> None:
         raise ModelError(f"folder {folder} holds a {found}; mvguide has a backbone for StableVideoDiffusionPipeline")
 
 
-def _motion_per_flow(folder: Path) -> float | None:
-    """A model trained for mvguide says in ``mvguide.json`` how its motion bucket follows the optical flow."""
-    notes = folder / "mvguide.json"
-    return float(json.loads(notes.read_text())["motion_bucket_per_width"]) if notes.is_file() else None
+def _read_notes(folder: Path) -> ModelNotes:
+    """Notes of a model that was trained or measured for mvguide; empty for others."""
+    path = folder / "mvguide.json"
+    if not path.is_file():
+        return ModelNotes()
+    try:
+        notes = json.loads(path.read_text())
+        bucket, hypers = notes.get("motion_bucket_per_width"), notes.get("hypers")
+        return ModelNotes(None if bucket is None else float(bucket), _hypers(hypers))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read ({_first_line(error)}); mend it or remove it") from error
+
+
+def _hypers(values: Any) -> tuple[float, float, float] | None:
+    if values is None:
+        return None
+    v1, v2, v3 = (float(value) for value in values)
+    return v1, v2, v3
 
 
 def _quiet_libraries() -> None:

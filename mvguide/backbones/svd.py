@@ -9,7 +9,7 @@ from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mvguide.backbones.base import Condition, Conditioning
+from mvguide.backbones.base import Condition, Conditioning, ModelNotes
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import Prediction, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
@@ -29,14 +29,13 @@ class SvdBackbone:
         pipe: a stock StableVideoDiffusionPipeline; stays usable on its own, and takes offload and checkpointing
             settings as usual.
         name: for reports.
-        motion_per_flow: motion bucket for a mean optical flow of one picture width per frame, where the model was
-            trained on such a scale.
+        notes: what is known of the model beyond its weights.
 
     Raises:
         ModelError: when the pipeline's scheduler config is not one that SVD's network understands.
     """
 
-    def __init__(self, pipe: Any, name: str, motion_per_flow: float | None = None) -> None:
+    def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
         self.pipe = pipe
         config = self.pipe.scheduler.config
@@ -49,7 +48,7 @@ class SvdBackbone:
         for module in (self.pipe.unet, self.pipe.vae, self.pipe.image_encoder):
             module.eval().requires_grad_(False)
         self.name = name
-        self.motion_per_flow = motion_per_flow
+        self.notes = notes or ModelNotes()
         self.prediction = PREDICTIONS[prediction]
         self.path = VarianceExploding(t_max=float(config.get("sigma_max") or 700.0))
         self.factor = int(self.pipe.vae_scale_factor)
@@ -64,6 +63,11 @@ class SvdBackbone:
     def default_frames(self) -> int:
         """Frames that the UNet was trained on."""
         return int(self.pipe.unet.config.num_frames)
+
+    @property
+    def hypers(self) -> tuple[float, float, float] | None:
+        """From the model's notes."""
+        return self.notes.hypers
 
     @property
     def unet_multiple(self) -> int:
@@ -81,8 +85,9 @@ class SvdBackbone:
         return max(1, round(width * scale / unit)) * unit, max(1, round(height * scale / unit)) * unit
 
     def motion_bucket(self, flow: float) -> float | None:
-        """``motion_per_flow * flow``, in [1, 255]; None for models whose scale is not known."""
-        return None if self.motion_per_flow is None else min(255.0, max(1.0, self.motion_per_flow * flow))
+        """Bucket in [1, 255] for a flow in picture widths per frame; None for models whose scale is not known."""
+        scale = self.notes.motion_bucket_per_width
+        return None if scale is None else min(255.0, max(1.0, scale * flow))
 
     def schedule(self, num_steps: int) -> SigmaSchedule:
         """Sigmas that the model's own scheduler gives for this number of steps."""

@@ -26,7 +26,8 @@ def close_pinholes(visible: Tensor, neighbours: int = 6) -> Tensor:
     """Count a hole pixel as seen when at least so many of its 8 neighbours are: cracks of a splat, not openings.
 
     What lies outside the picture counts as seen, so that a one-pixel border is closed too. visible [F, 1, H, W] in
-    {0, 1}; neighbours from 5 to 8. Returns the same shape; give closed pixels their colour with `push_pull_fill`. Raises InputError for other numbers.
+    {0, 1}; neighbours from 5 to 8. Returns the same shape; give closed pixels their colour with `push_pull_fill`.
+    Raises InputError for other numbers.
     """
     if neighbours not in (5, 6, 7, 8):
         raise InputError(f"neighbours is {neighbours!r}; it must be a whole number from 5 to 8")

@@ -1,6 +1,7 @@
 """The SVD backbone against the stock pipeline with the same modules."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from mvguide.diffusion.sampler import initial_noise, sample
 from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
 from mvguide.errors import ConfigError, InputError, ModelError
 from mvguide.guidance.guides import NoGuidance
-from tests.backbones.tiny_svd import build_pipeline, save_pipeline
+from tests.backbones.tiny_svd import build_pipeline
+from tools.tiny.models import save_pipeline
 
 FRAMES, HEIGHT, WIDTH = 3, 16, 24
 
@@ -27,7 +29,7 @@ def pipe():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, pipe) -> Path:
-    return save_pipeline(tmp_path_factory.mktemp("model") / "svd", pipe)
+    return save_pipeline(pipe, tmp_path_factory.mktemp("model") / "svd")
 
 
 def picture(height: int = HEIGHT, width: int = WIDTH) -> Image.Image:
@@ -134,6 +136,21 @@ def test_a_saved_folder_loads_and_says_the_same(folder: Path, pipe) -> None:
     backbone = load_backbone(folder, device="cpu")
     expected = stock(pipe, 7, num_inference_steps=3)
     torch.testing.assert_close(ours(backbone, backbone.schedule(3), 7), expected, atol=1e-3, rtol=0)
+
+
+def test_notes_of_a_model_are_read(folder: Path, tmp_path: Path) -> None:
+    assert load_backbone(folder, device="cpu").motion_bucket(0.1) is None
+    noted = shutil.copytree(folder, tmp_path / "noted")
+    (noted / "mvguide.json").write_text('{"motion_bucket_per_width": 1000, "hypers": [0.001, 900, 2]}')
+    backbone = load_backbone(noted, device="cpu")
+    assert backbone.hypers == (0.001, 900.0, 2.0)
+    assert backbone.motion_bucket(0.1) == 100
+    assert backbone.motion_bucket(9.0) == 255
+    assert backbone.motion_bucket(0.0) == 1
+    for text in ("no json", '{"hypers": [1, 2]}', '{"motion_bucket_per_width": "fast"}', "[]"):
+        (noted / "mvguide.json").write_text(text)
+        with pytest.raises(ModelError, match=r"mvguide\.json cannot be read"):
+            load_backbone(noted, device="cpu")
 
 
 def test_models_that_cannot_be_loaded(tmp_path: Path, folder: Path) -> None:

@@ -1,16 +1,14 @@
 """A random, very small StableVideoDiffusionPipeline of the real classes, for tests of loading and equality."""
 
-import json
-from pathlib import Path
-
 import torch
 from diffusers import (
     AutoencoderKLTemporalDecoder,
-    EulerDiscreteScheduler,
     StableVideoDiffusionPipeline,
     UNetSpatioTemporalConditionModel,
 )
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from tools.tiny.models import build_pipeline as assemble
 
 
 def build_pipeline(levels: int = 2, seed: int = 0) -> StableVideoDiffusionPipeline:
@@ -50,36 +48,4 @@ def build_pipeline(levels: int = 2, seed: int = 0) -> StableVideoDiffusionPipeli
             patch_size=56,
         )
     )
-    scheduler = EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        interpolation_type="linear",
-        num_train_timesteps=1000,
-        prediction_type="v_prediction",
-        sigma_max=700.0,
-        sigma_min=0.002,
-        steps_offset=1,
-        timestep_spacing="leading",
-        timestep_type="continuous",
-        use_karras_sigmas=True,
-    )
-    pipe = StableVideoDiffusionPipeline(
-        vae=vae.eval(),
-        image_encoder=encoder.eval(),
-        unet=unet.eval(),
-        scheduler=scheduler,
-        feature_extractor=CLIPImageProcessor(crop_size=224, size=224),
-    )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def save_pipeline(folder: Path, pipe: StableVideoDiffusionPipeline) -> Path:
-    """``save_pretrained``, with the image processor's public class name in the index."""
-    pipe.save_pretrained(folder)
-    index = folder / "model_index.json"
-    content = json.loads(index.read_text())
-    content["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
-    index.write_text(json.dumps(content, indent=2))
-    return folder
+    return assemble(vae, unet, encoder)

@@ -130,7 +130,7 @@ def sample_paths(seeds: Sequence[int], world: World, frames: int, device: torch.
 
 
 def _judge(world: World, intrinsics: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-    """New share of the last probe's picture, and whether the way is clear, [B, tries], for probes [B, tries, 3, 4, 4]."""
+    """New share of the last probe's picture, whether the way is clear, [B, tries]; probes [B, tries, 3, 4, 4]."""
     count, tries, stops = probes.shape[:3]
     many, lens = world.repeat(tries), intrinsics.repeat_interleave(tries, 0)
     pose = probes.flatten(0, 1)

@@ -59,6 +59,7 @@ def render_scenes(
         supersample: samples along each side of a pixel.
         with_depth: also trace the pixel centres, for exact depth.
         device: where to render.
+        device: where to trace.
         compiled: fuse the tracer with torch.compile (needs a C++ compiler; keep the batch size the same).
     """
     world = sample_worlds(seeds)

@@ -121,15 +121,15 @@ def build_pipeline(vae: Any, unet: Any, encoder: Any) -> Any:
     return pipe
 
 
-def save_pipeline(pipe: Any, folder: Path, bucket_per_flow: float) -> None:
-    """Write in diffusers layout, fp16, with the notes that mvguide reads."""
-    pipe.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+def save_pipeline(pipe: Any, folder: Path) -> Path:
+    """Write in diffusers layout, in the pipeline's own dtype."""
+    pipe.save_pretrained(folder, safe_serialization=True)
     index = folder / "model_index.json"
     content = json.loads(index.read_text())
     # transformers names its backend's class; the public name loads with any backend.
     content["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     index.write_text(json.dumps(content, indent=2) + "\n")
-    (folder / "mvguide.json").write_text(json.dumps({"motion_bucket_per_width": bucket_per_flow}) + "\n")
+    return folder
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ SIGMAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0)
 
 @torch.no_grad()
 def vae_psnr(vae: Any, video: Tensor, latents: Tensor) -> Tensor:
-    """PSNR in dB of each video ``[B, F, 3, H, W]`` (uint8) through the VAE, colours clamped as in a picture; ``[B]``."""
+    """PSNR through the VAE of each video ``[B, F, 3, H, W]`` (uint8), colours clamped as in a picture: dB ``[B]``."""
     truth = video.float() / 255
     decoded = torch.cat([vae.decode(one, num_frames=len(one)).sample for one in latents])
     picture = (decoded / 2 + 0.5).clamp(0, 1).view_as(truth)

@@ -1,0 +1,121 @@
+"""Parts of the trainer: sharing of work, the start of the UNet, exact continuation, noise levels, the optimiser."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mvguide.diffusion.training import gamma_v, score_matching_loss
+from tools.tiny.data import load_shards, render_shards, save_shard, shard_path
+from tools.tiny.models import SCALING_FACTOR, build_unet
+from tools.tiny.optim import cosine, orthogonalise
+from tools.tiny.settings import Settings, load_settings
+from tools.tiny.stages import ConditionedUnet, draw_batch, draw_sigmas, train_unet
+
+SETTINGS = load_settings(Path(__file__).resolve().parents[2] / "configs" / "train_tiny.yaml")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A run's folder with smooth made-up latents, of unit spread after scaling."""
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(16, 1, 4, 2, 2, generator=generator).expand(-1, 4, -1, -1, -1)
+    latents = torch.nn.functional.interpolate(base.flatten(0, 1), size=8, mode="bilinear").unflatten(0, (16, 4))
+    content = {
+        "latents": (latents / SCALING_FACTOR).half(),
+        "embeddings": torch.randn(16, 2, 64, generator=generator),
+        "bucket": torch.full((16,), 30.0),
+    }
+    save_shard(shard_path(tmp_path / "latents", 0), content)
+    return replace(
+        SETTINGS, folder=str(tmp_path), size=32, frames=4, unet_steps=20, unet_batch=2, unet_lr=2e-3, save_every=100
+    )
+
+
+def test_shards_are_rendered_once_and_the_same_by_any_number_of_processes(tmp_path: Path) -> None:
+    render_shards(tmp_path / "one", count=2, size=16, frames=3, per_shard=3, rank=0, world=1)
+    for rank in (1, 0):
+        render_shards(tmp_path / "two", count=2, size=16, frames=3, per_shard=3, rank=rank, world=2)
+    one, two = (load_shards(tmp_path / name, ("video", "bucket")) for name in ("one", "two"))
+    assert one["video"].shape == (6, 3, 3, 16, 16)
+    assert one["video"].dtype == torch.uint8
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    stamp = shard_path(tmp_path / "one", 0).stat().st_mtime_ns
+    render_shards(tmp_path / "one", count=2, size=16, frames=3, per_shard=3, rank=0, world=1)
+    assert shard_path(tmp_path / "one", 0).stat().st_mtime_ns == stamp
+    with pytest.raises(FileNotFoundError, match="holds no shard"):
+        load_shards(tmp_path / "none", ("video",))
+
+
+def test_the_unet_starts_at_zero_and_learns_at_every_noise_level(settings: Settings) -> None:
+    torch.manual_seed(0)
+    unet = build_unet(4, 8)
+    data = load_shards(settings.root / "latents", ("latents", "embeddings", "bucket"))
+    x0 = data["latents"][:8].float() * SCALING_FACTOR
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(5))
+    sigma = torch.logspace(0, 2, 8)
+    denoiser = ConditionedUnet(unet, x0[:, 0] / SCALING_FACTOR, data["embeddings"][:8, 0], data["bucket"][:8])
+    level = sigma.view(-1, 1, 1, 1, 1)
+    v = (noise - level * x0) / (level**2 + 1).sqrt()
+    with torch.no_grad():
+        before = score_matching_loss(denoiser, x0, noise, sigma, gamma_v)
+    torch.testing.assert_close(before, v.square().flatten(1).mean(1), rtol=1e-3, atol=1e-4)
+    train_unet(unet, settings)
+    with torch.no_grad():
+        after = score_matching_loss(denoiser, x0, noise, sigma, gamma_v)
+    assert after.mean() < 0.8 * before.mean()
+
+
+def test_a_stopped_unet_run_continues_exactly(settings: Settings) -> None:
+    stored = []
+    for name, stops in (("straight", (3,)), ("stopped", (1, 3))):
+        folder = settings.root / name
+        folder.mkdir()
+        (folder / "latents").symlink_to(settings.root / "latents")
+        for stop in stops:
+            torch.manual_seed(7)
+            train_unet(build_unet(4, 8), replace(settings, folder=str(folder)), steps=stop)
+        stored.append(load_file(folder / "unet.rank0.safetensors"))
+    straight, stopped = stored
+    assert {name.split("/")[0] for name in straight} == {"weight", "momentum", "mean", "square", "ema", "rng"}
+    assert straight.keys() == stopped.keys()
+    assert [name for name in straight if not torch.equal(straight[name], stopped[name])] == []
+
+
+def test_conditions_are_dropped_together_and_as_often_as_asked(settings: Settings) -> None:
+    data = load_shards(settings.root / "latents", ("latents", "embeddings", "bucket"))
+    batch = draw_batch(data, 4000, replace(settings, condition_dropout=0.25), torch.Generator().manual_seed(0))
+    latents, condition, embedding, _ = batch
+    without = condition.flatten(1).abs().amax(1) == 0
+    assert without.float().mean() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(without, embedding.abs().amax(1) == 0)
+    # The condition is the first frame of what is to be made, in the VAE's own unit, with a little noise on it.
+    rest = (condition - latents[:, 0] / SCALING_FACTOR)[~without]
+    assert rest.std() == pytest.approx(0.05, rel=0.1)
+
+
+def test_noise_levels_cover_what_sampling_uses() -> None:
+    sigma = draw_sigmas(20000, SETTINGS, torch.Generator().manual_seed(0))
+    assert sigma.min() >= 0.0019
+    assert sigma.max() <= 701
+    assert (sigma > 100).float().mean() > 0.02
+    assert (sigma < 0.1).float().mean() > 0.05
+
+
+def test_orthogonalising_keeps_the_singular_vectors() -> None:
+    for shape in ((16, 16), (12, 30), (30, 12)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+        rest = left.T @ orthogonalise(matrix) @ right.T
+        assert (rest - torch.diag(rest.diagonal())).abs().max() < 1e-4
+
+
+def test_cosine_warms_up_and_ends_at_nothing() -> None:
+    values = [cosine(step, 200) for step in range(201)]
+    assert values[0] < 0.06
+    assert max(values) > 0.95
+    assert values[200] == pytest.approx(0, abs=1e-9)
+    assert all(a >= b for a, b in pairwise(values[20:]))
