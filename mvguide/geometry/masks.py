@@ -51,12 +51,14 @@ def push_pull_fill(image: Tensor, visible: Tensor) -> Tensor:
     return _fill(torch.where(seen, image.float(), 0.0), seen.float())
 
 
-def latent_visible(visible: Tensor, factor: int) -> Tensor:
-    """Mask of latent cells of which every pixel is seen.
+def latent_visible(visible: Tensor, factor: int, share: float = 1.0) -> Tensor:
+    """Mask of latent cells of which at least the given share of pixels is seen; 1 = every pixel.
 
-    visible [..., H, W] in {0, 1} -> [..., H / factor, W / factor]; factor is the VAE's (8 for SVD). Raises InputError
-    if it does not divide the size.
+    visible [..., H, W] in {0, 1} -> [..., H / factor, W / factor] in {0, 1}; factor is the VAE's (8 for SVD); share in
+    (0, 1]. Raises InputError if factor does not divide the size, or for another share.
     """
+    if not 0 < share <= 1:
+        raise InputError(f"share is {share}; it must be above 0 and at most 1")
     height, width = visible.shape[-2:]
     if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
         raise InputError(f"factor is {factor!r}; it must be a whole number, at least 1")
@@ -65,7 +67,8 @@ def latent_visible(visible: Tensor, factor: int) -> Tensor:
             f"mask is {width}x{height}, which {factor} does not divide; resize or crop to multiples of {factor}"
         )
     cells = visible.unflatten(-2, (height // factor, factor)).unflatten(-1, (width // factor, factor))
-    return cells.amin(dim=(-3, -1))
+    # Half a pixel of tolerance: the mean of ones and zeros is not exact in float32.
+    return (cells.mean(dim=(-3, -1)) >= share - 0.5 / factor**2).to(visible)
 
 
 def depth_edges(depth: Tensor, relative_jump: float = 0.05) -> Tensor:

@@ -168,3 +168,15 @@ def test_pinholes_are_closed_and_openings_are_not() -> None:
     assert close_pinholes(visible, 8)[..., 6, 6] == 0
     with pytest.raises(InputError, match="neighbours is 3"):
         close_pinholes(visible, 3)
+
+
+def test_a_latent_cell_may_be_seen_in_part() -> None:
+    visible = torch.zeros(1, 1, 4, 8)
+    visible[..., :2, :4] = 1  # half of the first cell
+    visible[..., :, 4:] = 1
+    visible[..., 0, 4] = 0  # all but one of the second
+    assert latent_visible(visible, 4).tolist() == [[[[0, 0]]]]
+    assert latent_visible(visible, 4, 0.5).tolist() == [[[[1, 1]]]]
+    assert latent_visible(visible, 4, 0.6).tolist() == [[[[0, 1]]]]
+    with pytest.raises(InputError, match="share is 0"):
+        latent_visible(visible, 4, 0)
