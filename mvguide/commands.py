@@ -85,6 +85,7 @@ def render(config: RenderConfig) -> "Result":
             cfg_max=config.cfg_max,
         ),
         hole_radius=config.guidance.hole_radius,
+        cell_share=config.guidance.cell_share,
         chunk=_at_least_one("chunk", config.chunk),
         generator=torch.Generator().manual_seed(config.seed),
         watch=None if config.quiet else _progress_bar(len(schedule)),

@@ -65,6 +65,7 @@ class GuidanceConfig:
         weight: constant: the weight of every cell.
         floor: top_share: smallest share.
         hole_radius: grow holes by this many pixels.
+        cell_share: guide a latent cell when at least this share of its pixels is seen.
     """
 
     kind: Literal["blend", "top_share", "none"] = "blend"
@@ -74,6 +75,7 @@ class GuidanceConfig:
     weight: float = 1.0
     floor: float = 0.0
     hole_radius: int = 0
+    cell_share: float = 0.5
 
 
 @dataclass

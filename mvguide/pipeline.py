@@ -19,7 +19,7 @@ from mvguide.guidance.guides import make_guidance
 from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, RuleName, search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.result import Result
-from mvguide.targets import Warps, encode_targets, mean_flow, warp_view
+from mvguide.targets import CELL_SHARE, Warps, encode_targets, mean_flow, warp_view
 from mvguide.view import View, fit_camera
 
 DEFAULT_STEPS = 25
@@ -59,6 +59,7 @@ class MultiViewPipeline:
         size: tuple[int, int] | None = None,
         conditioning: Conditioning | None = None,
         hole_radius: int = 0,
+        cell_share: float = CELL_SHARE,
         chunk: int = 8,
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
@@ -79,8 +80,9 @@ class MultiViewPipeline:
             conditioning: what the model is told besides the picture. Its motion bucket, if None, follows the real
                 optical flow where the model's scale is known.
             hole_radius: grow holes by this many pixels.
+            cell_share: guide a latent cell when at least this share of its pixels is seen, in (0, 1].
             chunk: frames encoded or decoded at a time.
-            generator: CPU generator; the same seed gives the same video. A fresh one by default.
+            generator: CPU generator; the same seed gives the same video. By default a new one with torch's fixed seed.
             watch: sees every step; returning True stops early, and the video is decoded from what is there.
 
         Returns:
@@ -95,10 +97,9 @@ class MultiViewPipeline:
         schedule = schedule or self.backbone.schedule(DEFAULT_STEPS)
         chosen_solver = make_solver(solver)
         generator = generator or torch.Generator()
+        view.require_depth()
         if isinstance(table, LambdaTable):
             table.check(schedule, frames)
-        elif guidance != "none":
-            view.require_depth()
         stages = _Stages()
 
         with stages("warp"):
@@ -117,7 +118,7 @@ class MultiViewPipeline:
             told = replace(told, motion_bucket_id=self.backbone.motion_bucket(mean_flow(picture, trajectory)))
         with stages("encode"):
             condition = self.backbone.prepare(picture.image, told, generator)
-            targets = None if guidance == "none" else encode_targets(self.backbone, warps, chunk)
+            targets = None if guidance == "none" else encode_targets(self.backbone, warps, chunk, cell_share)
         guide = make_guidance(guidance, targets, table, floor)
 
         with stages("denoise"):
@@ -140,6 +141,7 @@ class MultiViewPipeline:
             "num_frames": frames,
             "size": list(size),
             "hole_radius": hole_radius,
+            "cell_share": cell_share,
             "seed": generator.initial_seed(),
             "conditioning": asdict(told),
         }

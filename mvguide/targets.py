@@ -16,10 +16,9 @@ from mvguide.view import View, to_device
 SUPERSAMPLING = 2
 """The view is warped at up to this many times the video's resolution: fewer cracks, and less aliasing."""
 CELL_SHARE = 0.5
-"""A latent cell is guided when at least this share of its pixels is seen, and the rest is filled from around it.
+"""A latent cell is guided when at least this share of its pixels is seen; the rest of it is filled from around.
 
-Asking for every pixel throws away what is seen along each hole: with the embedded model half a cell scored 2.6 dB more
-on seen pixels, and 0.4 dB more in holes, than whole cells.
+Asking for every pixel throws away what is seen along each hole (docs/results.md has the price).
 """
 
 
@@ -77,7 +76,7 @@ def warp_view(view: View, trajectory: Camera, *, hole_radius: int = 0, device: t
     return Warps(image, visible, pinned, frame_distances(source.camera, trajectory, depth.values, depth.valid))
 
 
-def encode_targets(backbone: Backbone, warps: Warps, chunk: int = 8) -> Targets:
+def encode_targets(backbone: Backbone, warps: Warps, chunk: int = 8, cell_share: float = CELL_SHARE) -> Targets:
     """Encode warps into targets on the backbone's device.
 
     Holes are filled before encoding, because a black hole would bleed into neighbouring latent cells; the mask keeps
@@ -87,7 +86,7 @@ def encode_targets(backbone: Backbone, warps: Warps, chunk: int = 8) -> Targets:
     device = backbone.device
     return Targets(
         backbone.encode(filled, chunk).to(device),
-        latent_visible(warps.visible, backbone.factor, CELL_SHARE).to(device),
+        latent_visible(warps.visible, backbone.factor, cell_share).to(device),
         warps.pinned.to(device),
     )
 

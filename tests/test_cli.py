@@ -1,6 +1,7 @@
 """The command line end to end on the embedded model, and one clear sentence for each kind of bad input."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from mvguide.guidance.table import LambdaTable
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.name != "train_tiny.yaml")
+REDWOOD = ROOT / ".." / "shared" / "data" / "redwood_rgbd"
 QUICK = ["--steps", "2", "--num_frames", "3", "--width", "32", "--height", "24", "--model", "tiny", "--device", "cpu"]
 
 
@@ -109,6 +111,17 @@ def test_sigmas_make_and_show(inputs: Path, capsys) -> None:
     assert "700.00000" in said
 
 
+@pytest.mark.skipif(not REDWOOD.exists(), reason="real data is not beside the checkout")
+def test_a_real_rgbd_view_renders(tmp_path: Path) -> None:
+    assert run("render", "--image", str(REDWOOD / "color/00000.jpg"), "--depth", str(REDWOOD / "depth/00000.png"),
+               "--depth_unit", "0.001", "--intrinsics", "[525,525,319.5,239.5]", "--trajectory.kind", "orbit",
+               "--trajectory.degrees", "10", "--num_frames", "8", "--model", "tiny", "--seed", "1", "--steps", "2",
+               "--device", "cpu", "--quiet", "--out", str(tmp_path / "redwood")) == 0  # fmt: skip
+    report = json.loads((tmp_path / "redwood" / "report.json").read_text())
+    assert report["settings"]["size"] == [72, 56], "the picture's shape at the model's trained area"
+    assert all(0.75 < share <= 1 for share in report["seen"])
+
+
 def test_help_is_quick_and_names_every_command() -> None:
     said = subprocess.run([sys.executable, "-m", "mvguide.cli", "--help"], capture_output=True, text=True, check=True)
     for command in ("render", "demo", "search-hypers", "sigmas"):
@@ -192,6 +205,7 @@ GOOD = {"--image": "photo.png", "--depth": "depth.npy", "--out": "result"}
         ({"--guidance.table": "constant", "--guidance.weight": "3"}, "weight is 3"),
         ({"--guidance.kind": "top_share", "--guidance.floor": "2"}, "floor is 2"),
         ({"--guidance.hole_radius": "-1"}, "radius is -1"),
+        ({"--guidance.cell_share": "0"}, "share is 0"),
         ({"--model": "nobody/nothing"}, "model 'nobody/nothing' cannot be loaded .* give tiny"),
         ({"--device": "cuda:99"}, "device 'cuda:99'"),
         ({"--out": "occupied"}, "occupied is an existing file"),
@@ -215,8 +229,6 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
     assert run("render", *arguments, "--quiet") == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1, lines
-    import re
-
     assert re.search(sentence, lines[0]), lines[0]
     assert lines[0].startswith("mvguide: ")
     assert sorted(path.name for path in inputs.iterdir()) == before, "nothing may be left behind"

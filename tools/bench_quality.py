@@ -102,6 +102,7 @@ def methods(pipe: MultiViewPipeline, steps: int, seed: int) -> dict[str, Method]
         "constant 0.5": guided(pipe, steps, seed, weight=0.5),
         "constant 0.8": guided(pipe, steps, seed, weight=0.8),
         "constant 1": guided(pipe, steps, seed, weight=1.0),
+        "constant 1, whole cells": guided(pipe, steps, seed, weight=1.0, cell_share=1.0),
         "warp + fill": filled,
         "warp + fill through the VAE": lambda scene: through_vae(pipe.backbone, filled(scene)),
         "truth through the VAE": lambda scene: through_vae(pipe.backbone, scene.truth),
