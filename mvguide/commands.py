@@ -59,7 +59,7 @@ def render(config: RenderConfig) -> "Result":
         _trajectory(config.trajectory, view, config.num_frames)  # refuse a bad path before the model is loaded
     say(f"loading model {config.model}")
     pipe = MultiViewPipeline.from_pretrained(
-        config.model, device=config.device, dtype=config.dtype, offload=config.offload
+        config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
     )
     num_frames = pipe.backbone.default_frames if config.num_frames is None else config.num_frames
     trajectory = _trajectory(config.trajectory, view, num_frames)

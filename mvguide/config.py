@@ -98,6 +98,7 @@ class RenderConfig:
         model: tiny (embedded), a folder in diffusers layout, or a hub id.
         device: auto, cpu, cuda, cuda:1.
         dtype: auto (float16 on a GPU, else float32), float32, float16, bfloat16.
+        variant: which weights of the model to read, such as fp16.
         offload: keep only the module at work on the GPU.
         sigmas: sigma schedule by name (sigmas_25) or .npy file; the model's own if unset.
         steps: number of steps of the model's own schedule.
@@ -129,6 +130,7 @@ class RenderConfig:
     model: str = "tiny"
     device: str = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    variant: str | None = None
     offload: bool = False
     sigmas: str | None = None
     steps: int = 25

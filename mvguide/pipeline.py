@@ -37,13 +37,19 @@ class MultiViewPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: str = "auto", dtype: str = "auto", offload: bool = False
+        cls,
+        name: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        variant: str | None = None,
+        offload: bool = False,
     ) -> "MultiViewPipeline":
         """Pipeline on a model by name: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
 
         See :func:`mvguide.backbones.load_backbone` for the arguments and errors.
         """
-        return cls(load_backbone(name, device=device, dtype=dtype, offload=offload))
+        return cls(load_backbone(name, device=device, dtype=dtype, variant=variant, offload=offload))
 
     @torch.no_grad()
     def __call__(

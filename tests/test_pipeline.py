@@ -200,6 +200,14 @@ def test_what_cannot_be_rendered_is_refused(pipe, scene, schedule) -> None:
         pipe([view], trajectory, schedule=schedule, size=SIZE, conditioning=Conditioning(9))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 45.0), ("float16", 28.0)])
+def test_a_gpu_makes_the_same_video(scene, schedule, result: mvguide.Result, dtype: str, least: float) -> None:
+    gpu = mvguide.MultiViewPipeline.from_pretrained("tiny", device="cuda", dtype=dtype)
+    assert psnr(render(gpu, scene, schedule).frames, result.frames).min() > least
+
+
 @pytest.mark.parametrize("name", sorted(packaged_scenes()))
 def test_packaged_scenes_are_true(name: str) -> None:
     """The warp of the picture into the scene's last camera agrees with the true video, but for what moves."""

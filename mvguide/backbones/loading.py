@@ -31,13 +31,16 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def load_backbone(name: str | Path, *, device: str = "auto", dtype: str = "auto", offload: bool = False) -> Backbone:
+def load_backbone(
+    name: str | Path, *, device: str = "auto", dtype: str = "auto", variant: str | None = None, offload: bool = False
+) -> Backbone:
     """Load a model: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
 
     Args:
         name: anything that ``StableVideoDiffusionPipeline.from_pretrained`` takes, or ``tiny``.
         device: ``auto``, ``cpu``, ``cuda``, ...
         dtype: ``auto`` (float16 on CUDA, float32 on the CPU), ``float32``, ``float16`` or ``bfloat16``.
+        variant: which weights of the folder or hub id to read, such as ``fp16`` (a smaller download).
         offload: keep only the module at work on the GPU (diffusers' model offload).
 
     Raises:
@@ -60,7 +63,7 @@ def load_backbone(name: str | Path, *, device: str = "auto", dtype: str = "auto"
 
     source = str(folder) if folder.is_dir() else str(name)
     try:
-        pipe = StableVideoDiffusionPipeline.from_pretrained(source, dtype=chosen, use_safetensors=True)
+        pipe = StableVideoDiffusionPipeline.from_pretrained(source, dtype=chosen, variant=variant, use_safetensors=True)
     except (OSError, ValueError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise ModelError(
             f"model {str(name)!r} cannot be loaded ({_first_line(error)}); give {', '.join(EMBEDDED)}, a folder in "
