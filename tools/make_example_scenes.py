@@ -4,6 +4,7 @@ python tools/make_example_scenes.py            # writes mvguide/scenes/<name>/
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -13,6 +14,10 @@ from mvguide.files.images import write_png
 from mvguide.files.transforms import write_transforms
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
+
+# Run as a script, Python looks for modules beside the script only.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from tools.scenes import EXAMPLES, render_scenes
 
 SCENES = {

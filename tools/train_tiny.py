@@ -10,6 +10,7 @@ numbers. ``--init_from MODEL`` (or the YAML's) starts from an exported model ins
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ import torch
 import torch.distributed as dist
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from transformers import CLIPVisionModelWithProjection
+
+# Run as a script, Python looks for modules beside the script only.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.tiny.data import load_shards, render_shards
 from tools.tiny.latents import encode_frames, encode_shards, load_latents

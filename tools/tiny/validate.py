@@ -49,7 +49,7 @@ def v_errors(
 
 def validate(model: Path, count: int, size: int = 64, frames: int = 8) -> dict[str, Any]:
     """All figures of a model folder on the first ``count`` held-out scenes."""
-    pipe = StableVideoDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    pipe = StableVideoDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     scenes = render_scenes(HELD_OUT[:count], size=size, frames=frames)
     video = (scenes.video * 255).round().to(torch.uint8)
