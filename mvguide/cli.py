@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(settings: type, function: str, parsed: Namespace) -> None:
     """Call a command with its settings object."""
-    filled = _command_parser(settings).instantiate_classes(parsed)
+    filled = _command_parser(settings).instantiate(parsed)
     values: dict[str, Any] = {name: value for name, value in vars(filled).items() if name != "config"}
     getattr(import_module("mvguide.commands"), function)(settings(**values))
 
