@@ -34,4 +34,5 @@ format: install
 	$(BIN)/ruff check --fix .
 
 bench: install
-	$(BIN)/python -m tools.bench
+	# A process for each: what one leaves in memory must not slow the next.
+	for name in search warp loop; do $(BIN)/python -m tools.bench $$name --out out/bench_$$name.json || exit 1; done

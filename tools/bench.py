@@ -1,6 +1,6 @@
 """Figures of speed, each against a plain program written here, in one run on one machine.
 
-    make bench        # or: python tools/bench.py [search] [warp] [loop] --out out/bench.json
+    make bench        # or: python -m tools.bench search|warp|loop --out out/bench.json
 
 Ratios are medians over pairs of runs made in turn, so that a machine whose speed drifts does not favour either side.
 """
