@@ -107,8 +107,8 @@ class RenderConfig:
         motion_bucket_id: amount of motion the model is told; from the real flow, or the model's default, if unset.
         fps: frames per second, for the model and the video file.
         noise_aug_strength: noise added to the conditioning picture.
-        cfg_min: classifier-free guidance of the first frame.
-        cfg_max: classifier-free guidance of the last frame; 1 switches it off.
+        cfg_min: classifier-free guidance of the first frame; the model's own default if unset (SVD: 1).
+        cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         chunk: frames encoded or decoded at a time.
         seed: of the noise; the same seed gives the same video.
         out: folder for the results.
@@ -139,8 +139,8 @@ class RenderConfig:
     motion_bucket_id: float | None = None
     fps: int = 7
     noise_aug_strength: float = 0.02
-    cfg_min: float = 1.0
-    cfg_max: float = 3.0
+    cfg_min: float | None = None
+    cfg_max: float | None = None
     chunk: int = 8
     seed: int = 0
     out: str = "out/render"

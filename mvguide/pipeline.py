@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -120,8 +120,7 @@ class MultiViewPipeline:
         told = conditioning or Conditioning(frames)
         if told.num_frames != frames:
             raise InputError(f"conditioning is for {told.num_frames} frames but the trajectory has {frames}")
-        if told.motion_bucket_id is None:
-            told = replace(told, motion_bucket_id=self.backbone.motion_bucket(mean_flow(picture, trajectory)))
+        told = self.backbone.complete(told, mean_flow(picture, trajectory))
         with stages("encode"):
             condition = self.backbone.prepare(picture.image, told, generator)
             targets = None if guidance == "none" else encode_targets(self.backbone, warps, chunk, cell_share)

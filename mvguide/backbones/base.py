@@ -20,15 +20,16 @@ class Conditioning:
         motion_bucket_id: amount of motion that the model was conditioned on; None = the model's own default.
         fps: frames per second that the model is told.
         noise_aug_strength: noise added to the conditioning picture.
-        cfg_min, cfg_max: classifier-free guidance of the first and the last frame, linear between; 1 = off.
+        cfg_min, cfg_max: classifier-free guidance of the first and the last frame, linear between; 1 = off, None =
+            the model's own default.
     """
 
     num_frames: int
     motion_bucket_id: float | None = None
     fps: int = 7
     noise_aug_strength: float = 0.02
-    cfg_min: float = 1.0
-    cfg_max: float = 3.0
+    cfg_min: float | None = None
+    cfg_max: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,12 @@ class ModelNotes:
         motion_bucket_per_width: motion bucket for a mean optical flow of one picture width per frame, if the model was
             trained on such a scale.
         hypers: (v1, v2, v3) of the exact rule that suit the model, if they were measured.
+        guidance_scale: classifier-free guidance (first frame, last frame) that suits the model, if it was measured.
     """
 
     motion_bucket_per_width: float | None = None
     hypers: tuple[float, float, float] | None = None
+    guidance_scale: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,13 @@ class Backbone(Protocol):
         """(v1, v2, v3) of the exact rule that suit the model, where they were measured."""
         ...
 
-    def motion_bucket(self, flow: float) -> float | None:
-        """Motion bucket for a mean optical flow in picture widths per frame, where the model's scale is known."""
+    def complete(self, conditioning: Conditioning, flow: float | None = None) -> Conditioning:
+        """The conditioning with nothing left None: the model's defaults, and its motion bucket for a mean flow.
+
+        Args:
+            conditioning: what was asked for.
+            flow: mean optical flow in picture widths per frame; used where the model's scale of motion is known.
+        """
         ...
 
     def schedule(self, num_steps: int) -> SigmaSchedule:

@@ -98,17 +98,20 @@ def _read_notes(folder: Path) -> ModelNotes:
         return ModelNotes()
     try:
         notes = json.loads(path.read_text())
-        bucket, hypers = notes.get("motion_bucket_per_width"), notes.get("hypers")
-        return ModelNotes(None if bucket is None else float(bucket), _hypers(hypers))
+        bucket = notes.get("motion_bucket_per_width")
+        hypers, scale = _floats(notes.get("hypers"), 3), _floats(notes.get("guidance_scale"), 2)
+        return ModelNotes(None if bucket is None else float(bucket), hypers, scale)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read ({_first_line(error)}); mend it or remove it") from error
 
 
-def _hypers(values: Any) -> tuple[float, float, float] | None:
+def _floats(values: Any, count: int) -> Any:
+    """``count`` numbers, or None. Raises ValueError for another count."""
     if values is None:
         return None
-    v1, v2, v3 = (float(value) for value in values)
-    return v1, v2, v3
+    if len(values) != count:
+        raise ValueError(f"{values} should be {count} numbers")
+    return tuple(float(value) for value in values)
 
 
 def _quiet_libraries() -> None:

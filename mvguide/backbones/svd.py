@@ -1,7 +1,7 @@
 """Stable Video Diffusion on stock diffusers classes, unmodified: UNet, VAE and image encoder of one pipeline object."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from mvguide.errors import InputError, ModelError
 
 PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
 SVD_MOTION_BUCKET = 127.0
+SVD_GUIDANCE_SCALE = (1.0, 3.0)
 
 
 class SvdBackbone:
@@ -84,10 +85,18 @@ class SvdBackbone:
         scale = side / math.sqrt(width * height)
         return max(1, round(width * scale / unit)) * unit, max(1, round(height * scale / unit)) * unit
 
-    def motion_bucket(self, flow: float) -> float | None:
-        """Bucket in [1, 255] for a flow in picture widths per frame; None for models whose scale is not known."""
-        scale = self.notes.motion_bucket_per_width
-        return None if scale is None else min(255.0, max(1.0, scale * flow))
+    def complete(self, conditioning: Conditioning, flow: float | None = None) -> Conditioning:
+        """The conditioning with nothing left None; a bucket made from the flow lies in [1, 255]."""
+        bucket, per_width = conditioning.motion_bucket_id, self.notes.motion_bucket_per_width
+        if bucket is None:
+            bucket = SVD_MOTION_BUCKET if flow is None or per_width is None else min(255.0, max(1.0, per_width * flow))
+        low, high = self.notes.guidance_scale or SVD_GUIDANCE_SCALE
+        return replace(
+            conditioning,
+            motion_bucket_id=bucket,
+            cfg_min=low if conditioning.cfg_min is None else conditioning.cfg_min,
+            cfg_max=high if conditioning.cfg_max is None else conditioning.cfg_max,
+        )
 
     def schedule(self, num_steps: int) -> SigmaSchedule:
         """Sigmas that the model's own scheduler gives for this number of steps."""
@@ -115,25 +124,26 @@ class SvdBackbone:
 
         Draws the noise of ``noise_aug_strength`` from the generator exactly as the stock pipeline does.
         """
-        pipe, device = self.pipe, self.device
+        pipe, device, told = self.pipe, self.device, self.complete(conditioning)
+        assert told.cfg_min is not None  # complete() leaves nothing open
+        assert told.cfg_max is not None
         dtype = pipe.unet.dtype
         pil = self._processor.numpy_to_pil(picture.permute(1, 2, 0)[None].cpu().numpy())
         embedding = pipe._encode_image(pil, device, 1, False)
         augmented = self._processor.normalize(picture[None].float().cpu())
         noise = torch.randn(augmented.shape, generator=generator)
-        augmented = augmented + conditioning.noise_aug_strength * noise
+        augmented = augmented + told.noise_aug_strength * noise
         with self._vae_in_safe_dtype():
             latents = pipe._encode_vae_image(augmented, device, 1, False).to(dtype)
-        motion = SVD_MOTION_BUCKET if conditioning.motion_bucket_id is None else conditioning.motion_bucket_id
         # SVD was conditioned on fps - 1.
-        ids = pipe._get_add_time_ids(conditioning.fps - 1, motion, conditioning.noise_aug_strength, dtype, 1, 1, False)
+        ids = pipe._get_add_time_ids(told.fps - 1, told.motion_bucket_id, told.noise_aug_strength, dtype, 1, 1, False)
         return Condition(
             tensors={
                 "embedding": embedding.to(dtype),
-                "latents": latents[:, None].expand(-1, conditioning.num_frames, -1, -1, -1),
+                "latents": latents[:, None].expand(-1, told.num_frames, -1, -1, -1),
                 "ids": ids.to(device),
             },
-            scale=torch.linspace(conditioning.cfg_min, conditioning.cfg_max, conditioning.num_frames),
+            scale=torch.linspace(told.cfg_min, told.cfg_max, told.num_frames),
         )
 
     @torch.no_grad()

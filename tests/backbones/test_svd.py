@@ -139,15 +139,22 @@ def test_a_saved_folder_loads_and_says_the_same(folder: Path, pipe) -> None:
 
 
 def test_notes_of_a_model_are_read(folder: Path, tmp_path: Path) -> None:
-    assert load_backbone(folder, device="cpu").motion_bucket(0.1) is None
+    asked = Conditioning(FRAMES)
+    plain = load_backbone(folder, device="cpu").complete(asked, flow=0.1)
+    assert (plain.motion_bucket_id, plain.cfg_min, plain.cfg_max) == (127, 1, 3)  # SVD's own
     noted = shutil.copytree(folder, tmp_path / "noted")
-    (noted / "mvguide.json").write_text('{"motion_bucket_per_width": 1000, "hypers": [0.001, 900, 2]}')
+    notes = {"motion_bucket_per_width": 1000, "hypers": [0.001, 900, 2], "guidance_scale": [1, 1.5]}
+    (noted / "mvguide.json").write_text(json.dumps(notes))
     backbone = load_backbone(noted, device="cpu")
     assert backbone.hypers == (0.001, 900.0, 2.0)
-    assert backbone.motion_bucket(0.1) == 100
-    assert backbone.motion_bucket(9.0) == 255
-    assert backbone.motion_bucket(0.0) == 1
-    for text in ("no json", '{"hypers": [1, 2]}', '{"motion_bucket_per_width": "fast"}', "[]"):
+    buckets = [backbone.complete(asked, flow).motion_bucket_id for flow in (0.1, 9.0, 0.0, None)]
+    assert buckets == [100, 255, 1, 127]
+    assert (backbone.complete(asked).cfg_min, backbone.complete(asked).cfg_max) == (1, 1.5)
+    given = Conditioning(FRAMES, motion_bucket_id=7, cfg_min=2, cfg_max=4)
+    assert backbone.complete(given, flow=0.1) == given
+    scale = backbone.prepare(as_tensor(picture()), asked).scale
+    torch.testing.assert_close(scale, torch.linspace(1, 1.5, FRAMES))
+    for text in ("no json", '{"hypers": [1, 2]}', '{"guidance_scale": 3}', '{"motion_bucket_per_width": "fast"}', "[]"):
         (noted / "mvguide.json").write_text(text)
         with pytest.raises(ModelError, match=r"mvguide\.json cannot be read"):
             load_backbone(noted, device="cpu")

@@ -3,17 +3,20 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import UNetSpatioTemporalConditionModel
 from safetensors.torch import load_file
 
 from mvguide.diffusion.training import gamma_v, score_matching_loss
 from tools.tiny.data import load_shards, render_shards, save_shard, shard_path
-from tools.tiny.models import SCALING_FACTOR, build_unet
-from tools.tiny.optim import cosine, orthogonalise
+from tools.tiny.models import SCALING_FACTOR, build_image_encoder, build_pipeline, build_unet, build_vae, grow_unet
+from tools.tiny.optim import orthogonalise, trapezoid
 from tools.tiny.settings import Settings, load_settings
-from tools.tiny.stages import ConditionedUnet, draw_batch, draw_sigmas, train_unet
+from tools.tiny.sources import StoredLatents
+from tools.tiny.unet import ConditionedUnet, draw_batch, draw_sigmas, train_unet
 
 SETTINGS = load_settings(Path(__file__).resolve().parents[2] / "configs" / "train_tiny.yaml")
 
@@ -31,8 +34,23 @@ def settings(tmp_path: Path) -> Settings:
     }
     save_shard(shard_path(tmp_path / "latents", 0), content)
     return replace(
-        SETTINGS, folder=str(tmp_path), size=32, frames=4, unet_steps=20, unet_batch=2, unet_lr=2e-3, save_every=100
+        SETTINGS,
+        folder=str(tmp_path),
+        size=32,
+        frames=4,
+        unet_steps=20,
+        unet_batch=2,
+        unet_lr=2e-3,
+        save_every=100,
+        held_out_every=10,
+        held_out_scenes=2,
     )
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Any:
+    torch.manual_seed(3)
+    return build_pipeline(build_vae(), build_unet(4, 8), build_image_encoder())
 
 
 def test_shards_are_rendered_once_and_the_same_by_any_number_of_processes(tmp_path: Path) -> None:
@@ -50,7 +68,7 @@ def test_shards_are_rendered_once_and_the_same_by_any_number_of_processes(tmp_pa
         load_shards(tmp_path / "none", ("video",))
 
 
-def test_the_unet_starts_at_zero_and_learns_at_every_noise_level(settings: Settings) -> None:
+def test_the_unet_starts_at_zero_and_learns_at_every_noise_level(settings: Settings, pipe: Any) -> None:
     torch.manual_seed(0)
     unet = build_unet(4, 8)
     data = load_shards(settings.root / "latents", ("latents", "embeddings", "bucket"))
@@ -63,13 +81,13 @@ def test_the_unet_starts_at_zero_and_learns_at_every_noise_level(settings: Setti
     with torch.no_grad():
         before = score_matching_loss(denoiser, x0, noise, sigma, gamma_v)
     torch.testing.assert_close(before, v.square().flatten(1).mean(1), rtol=1e-3, atol=1e-4)
-    train_unet(unet, settings)
+    train_unet(unet, pipe, settings)
     with torch.no_grad():
         after = score_matching_loss(denoiser, x0, noise, sigma, gamma_v)
     assert after.mean() < 0.8 * before.mean()
 
 
-def test_a_stopped_unet_run_continues_exactly(settings: Settings) -> None:
+def test_a_stopped_unet_run_continues_exactly(settings: Settings, pipe: Any) -> None:
     stored = []
     for name, stops in (("straight", (3,)), ("stopped", (1, 3))):
         folder = settings.root / name
@@ -77,7 +95,7 @@ def test_a_stopped_unet_run_continues_exactly(settings: Settings) -> None:
         (folder / "latents").symlink_to(settings.root / "latents")
         for stop in stops:
             torch.manual_seed(7)
-            train_unet(build_unet(4, 8), replace(settings, folder=str(folder)), steps=stop)
+            train_unet(build_unet(4, 8), pipe, replace(settings, folder=str(folder)), steps=stop)
         stored.append(load_file(folder / "unet.rank0.safetensors"))
     straight, stopped = stored
     assert {name.split("/")[0] for name in straight} == {"weight", "momentum", "mean", "square", "ema", "rng"}
@@ -86,8 +104,8 @@ def test_a_stopped_unet_run_continues_exactly(settings: Settings) -> None:
 
 
 def test_conditions_are_dropped_together_and_as_often_as_asked(settings: Settings) -> None:
-    data = load_shards(settings.root / "latents", ("latents", "embeddings", "bucket"))
-    batch = draw_batch(data, 4000, replace(settings, condition_dropout=0.25), torch.Generator().manual_seed(0))
+    some = replace(settings, condition_dropout=0.25)
+    batch = draw_batch(StoredLatents(settings), 0, 4000, some, torch.Generator().manual_seed(0))
     latents, condition, embedding, _ = batch
     without = condition.flatten(1).abs().amax(1) == 0
     assert without.float().mean() == pytest.approx(0.25, abs=0.03)
@@ -113,9 +131,32 @@ def test_orthogonalising_keeps_the_singular_vectors() -> None:
         assert (rest - torch.diag(rest.diagonal())).abs().max() < 1e-4
 
 
-def test_cosine_warms_up_and_ends_at_nothing() -> None:
-    values = [cosine(step, 200) for step in range(201)]
+def test_the_learning_rate_does_not_know_its_end_until_it_decays() -> None:
+    values = [trapezoid(step, 200) for step in range(201)]
     assert values[0] < 0.06
-    assert max(values) > 0.95
+    assert values[20:141] == [1.0] * 121
+    assert values[:100] == [trapezoid(step, 1000) for step in range(100)]
     assert values[200] == pytest.approx(0, abs=1e-9)
-    assert all(a >= b for a, b in pairwise(values[20:]))
+    assert all(a > b for a, b in pairwise(values[140:]))
+
+
+def test_a_grown_unet_computes_what_the_old_one_did() -> None:
+    torch.manual_seed(0)
+    old = build_unet(4, 8)
+    with torch.no_grad():
+        for p in old.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    plain = UNetSpatioTemporalConditionModel.from_config(
+        {**old.config, "up_block_types": ("CrossAttnUpBlockSpatioTemporal", "UpBlockSpatioTemporal")}
+    )
+    plain.load_state_dict(old.state_dict(), strict=False)
+    inputs = torch.randn(1, 4, 8, 8, 8), torch.tensor(0.3), torch.randn(1, 1, 64)
+    ids = torch.tensor([[6.0, 30.0, 0.02]])
+    grown = grow_unet(plain, 4, 8)
+    with torch.no_grad():
+        found, expected = (net(*inputs, added_time_ids=ids).sample for net in (grown, plain))
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert sum(p.numel() for p in grown.parameters()) > sum(p.numel() for p in plain.parameters())
+    with pytest.raises(ValueError, match="does not fit"):
+        grow_unet(build_vae(), 4, 8)

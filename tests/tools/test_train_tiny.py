@@ -8,13 +8,14 @@ import pytest
 import torch
 from diffusers import StableVideoDiffusionPipeline
 
+from mvguide.files.images import read_image
 from tools.tiny.data import render_shards
 from tools.tiny.latents import encode_frames, encode_shards
 from tools.tiny.models import SCALING_FACTOR, build_image_encoder, build_pipeline, build_unet, build_vae, whiten
 from tools.tiny.optim import orthogonalise
 from tools.tiny.settings import Settings, load_settings
-from tools.tiny.stages import train_unet, train_vae
-from tools.train_tiny import stage_export, stage_latents, stage_vae
+from tools.tiny.vae import train_vae
+from tools.train_tiny import check_resume, stage_export, stage_latents, stage_unet, stage_vae
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,8 @@ def settings(tmp_path_factory) -> Settings:
         unet_steps=20,
         unet_batch=2,
         save_every=5,
+        held_out_every=10,
+        held_out_scenes=2,
     )
     render_shards(folder / "videos", count=1, size=32, frames=4, per_shard=4, rank=0, world=1)
     return settings
@@ -47,8 +50,7 @@ def losses(log: Path) -> list[float]:
 def test_the_whole_recipe_and_the_losses_fall(settings: Settings, tmp_path: Path) -> None:
     stage_vae(settings)
     stage_latents(settings)
-    torch.manual_seed(settings.seed)
-    train_unet(build_unet(settings.frames, settings.size // 4), settings)
+    stage_unet(settings)
     for name in ("vae", "unet"):
         found = losses(settings.root / f"{name}.csv")
         assert found[-1] < 0.9 * found[0] if name == "vae" else found[-1] < found[0]
@@ -57,7 +59,15 @@ def test_the_whole_recipe_and_the_losses_fall(settings: Settings, tmp_path: Path
     assert pipe.unet.config.num_frames == 4
     size = sum(file.stat().st_size for file in (tmp_path / "model").rglob("*"))
     assert size < 16 * 2**20
-    assert (settings.root / "unet.png").exists()
+    assert read_image(settings.root / "curves.png").shape[-1] > 2000  # three panels
+    with (settings.root / "unet_held_out.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["step"] for row in rows] == ["10", "20"]
+    assert float(rows[1]["v_mse_sigma_1"]) < float(rows[0]["v_mse_sigma_1"])
+    with pytest.raises(SystemExit, match="continue it with --resume"):
+        check_resume(settings, ("unet",), resume=False)
+    check_resume(settings, ("unet",), resume=True)
+    check_resume(settings, ("export",), resume=False)
 
 
 def test_a_stopped_run_continues_exactly(settings: Settings, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Training data: shards of rendered scenes, and of their latents, as safetensors."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -48,10 +47,3 @@ def load_shards(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{folder} holds no shard; run the stage that makes them first")
     loaded = [load_file(path) for path in found]
     return {name: torch.cat([part[name] for part in loaded]) for name in names}
-
-
-def batches(total: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices without end, each epoch in a new order."""
-    while True:
-        order = torch.randperm(total, generator=generator)
-        yield from order[: total - total % batch].split(batch)

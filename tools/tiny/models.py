@@ -51,13 +51,17 @@ def build_vae() -> Any:
 
 
 def build_unet(num_frames: int, sample_size: int) -> Any:
-    """UNet of two levels (64 and 96 channels), attention at the lower one."""
+    """UNet of two levels (64 and 96 channels); attention at the lower one, and at the upper one on the way up.
+
+    On the way up the network knows where things moved, and can fetch them from the first frame cell by cell.
+    Attention on the way down as well costs a third more time and was left out.
+    """
     unet: Any = UNetSpatioTemporalConditionModel(
         sample_size=sample_size,
         in_channels=8,
         out_channels=4,
         down_block_types=("DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"),
-        up_block_types=("CrossAttnUpBlockSpatioTemporal", "UpBlockSpatioTemporal"),
+        up_block_types=("CrossAttnUpBlockSpatioTemporal",) * 2,
         block_out_channels=(64, 96),
         layers_per_block=1,
         addition_time_embed_dim=32,
@@ -75,6 +79,18 @@ def build_unet(num_frames: int, sample_size: int) -> Any:
         identity(shortcut[:, -64:])
         unet.conv_out.weight.zero_()
         unet.conv_out.bias.zero_()
+    return unet
+
+
+def grow_unet(old: Any, num_frames: int, sample_size: int) -> Any:
+    """A :func:`build_unet` that computes what ``old`` does: its weights, and attention layers that add nothing yet.
+
+    Raises ValueError when ``old`` has weights that the new network lacks, or lacks more than attention layers.
+    """
+    unet = build_unet(num_frames, sample_size)
+    missing, unknown = unet.load_state_dict(old.state_dict(), strict=False)
+    if unknown or any(".attentions." not in name for name in missing):
+        raise ValueError(f"the UNet to start from does not fit: {[*unknown, *missing][:5]}")
     return unet
 
 

@@ -54,11 +54,13 @@ class Optimizer:
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), clip))
         self.step_count += 1
         lr, count = self.lr * schedule, self.step_count
+        directions = {}
         for name, p in self.muon.items():
-            if p.grad is None:
-                continue
-            momentum = self.momentum[name].mul_(_MOMENTUM).add_(p.grad)
-            update = orthogonalise((p.grad + _MOMENTUM * momentum).flatten(1))
+            if p.grad is not None:
+                momentum = self.momentum[name].mul_(_MOMENTUM).add_(p.grad)
+                directions[name] = (p.grad + _MOMENTUM * momentum).flatten(1)
+        for name, update in orthogonalise_all(directions).items():
+            p = self.muon[name]
             # The factor 0.2 sqrt(longer side) gives updates the size of Adam's (Moonshot's scaling, arXiv 2502.16982).
             p.add_(update.view_as(p), alpha=-lr * 0.2 * math.sqrt(max(update.shape)))
         for name, p in self.adam.items():
@@ -92,6 +94,8 @@ class Optimizer:
         }
         tensors = {f"{group}/{name}": t.contiguous() for group, ts in groups.items() for name, t in ts.items()}
         tensors["rng/generator"], tensors["rng/torch"] = generator.get_state(), torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["rng/cuda"] = torch.cuda.get_rng_state()
         part = path.with_suffix(".tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, metadata={"state": json.dumps({"step": self.step_count})})
@@ -109,9 +113,14 @@ class Optimizer:
             return {n.removeprefix(prefix + "/"): t for n, t in tensors.items() if n.startswith(prefix + "/")}
 
         self.model.load_state_dict(group("weight"))
-        self.momentum, self.mean, self.square, self.ema = map(group, ("momentum", "mean", "square", "ema"))
+        for name in ("momentum", "mean", "square", "ema"):
+            kept = getattr(self, name)
+            for key, value in group(name).items():
+                kept[key].copy_(value)
         generator.set_state(tensors["rng/generator"])
         torch.set_rng_state(tensors["rng/torch"])
+        if "rng/cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["rng/cuda"])
 
 
 def average_gradients(model: nn.Module) -> None:
@@ -126,6 +135,30 @@ def average_gradients(model: nn.Module) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def cosine(step: int, steps: int, warmup: int = 20) -> float:
-    """Learning-rate factor: linear warm-up, then half a cosine down to 0."""
-    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+def orthogonalise_all(matrices: dict[str, Tensor]) -> dict[str, Tensor]:
+    """:func:`orthogonalise` of each matrix, the work shared between the processes."""
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    if world == 1:
+        return {name: orthogonalise(matrix) for name, matrix in matrices.items()}
+    # Every process fills in its share of one flat tensor of zeros; the sum over processes is then the whole.
+    sizes = [matrix.numel() for matrix in matrices.values()]
+    device = next(iter(matrices.values())).device
+    flat = torch.zeros(sum(sizes), device=device)
+    by_size = sorted(range(len(sizes)), key=lambda index: -sizes[index])
+    mine = set(by_size[rank::world])
+    for index, (matrix, part) in enumerate(zip(matrices.values(), flat.split(sizes), strict=True)):
+        if index in mine:
+            part.copy_(orthogonalise(matrix).flatten())
+    dist.all_reduce(flat)
+    return {
+        name: part.view_as(matrix) for (name, matrix), part in zip(matrices.items(), flat.split(sizes), strict=True)
+    }
+
+
+def trapezoid(step: int, steps: int, warmup: int = 20, decay_share: float = 0.3) -> float:
+    """Learning-rate factor: linear warm-up, constant, then linearly to 0 over the last ``decay_share`` of the steps.
+
+    Until the decay begins it does not depend on ``steps``: a run can be given more, or fewer, and be continued.
+    """
+    left = max(0.0, 1 - step / steps) / decay_share
+    return min(1.0, (step + 1) / warmup, left)

@@ -12,12 +12,8 @@ import torch
 from diffusers import StableVideoDiffusionPipeline
 from torch import Tensor
 
-from mvguide.diffusion.training import gamma_v, score_matching_loss
 from tools.scenes import HELD_OUT, render_scenes
-from tools.tiny.latents import embed_pictures, encode_frames
-from tools.tiny.stages import ConditionedUnet
-
-SIGMAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 300.0)
+from tools.tiny.unet import encode_scenes, v_errors
 
 
 @torch.no_grad()
@@ -29,35 +25,17 @@ def vae_psnr(vae: Any, video: Tensor, latents: Tensor) -> Tensor:
     return -10 * torch.log10((picture - truth).square().flatten(1).mean(1))
 
 
-@torch.no_grad()
-def v_errors(
-    unet: Any, latents: Tensor, embeddings: Tensor, buckets: Tensor, scaling_factor: float
-) -> dict[float, float]:
-    """Mean squared error of v at each of SIGMAS, with one fixed noise; latents as ``mode()`` gives them."""
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
-    found: dict[float, float] = {}
-    for level in SIGMAS:
-        total = 0.0
-        for rows in torch.arange(len(latents)).split(4):
-            denoiser = ConditionedUnet(unet, latents[rows, 0], embeddings[rows], buckets[rows])
-            sigma = torch.full((len(rows),), level)
-            loss = score_matching_loss(denoiser, latents[rows] * scaling_factor, noise[rows], sigma, gamma_v)
-            total += float(loss.sum())
-        found[level] = total / len(latents)
-    return found
-
-
 def validate(model: Path, count: int, size: int = 64, frames: int = 8) -> dict[str, Any]:
     """All figures of a model folder on the first ``count`` held-out scenes."""
     pipe = StableVideoDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     scenes = render_scenes(HELD_OUT[:count], size=size, frames=frames)
     video = (scenes.video * 255).round().to(torch.uint8)
-    latents = encode_frames(pipe.vae, video)
-    psnr = vae_psnr(pipe.vae, video, latents)
+    data = encode_scenes(pipe, video, scenes.bucket)
+    psnr = vae_psnr(pipe.vae, video, data["latents"])
     factor = pipe.vae.config.scaling_factor
-    scaled = latents * factor
-    errors = v_errors(pipe.unet, latents, embed_pictures(pipe, video[:, 0]), scenes.bucket, factor)
+    scaled = data["latents"] * factor
+    errors = v_errors(pipe.unet, data, factor)
     return {
         "scenes": count,
         "vae_psnr_db": round(float(psnr.mean()), 2),
