@@ -41,36 +41,43 @@ def pick_columns(count: int, most: int = MOST_COLUMNS) -> list[int]:
     return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
-def video_sheet(rows: Mapping[str, Tensor], notes: Sequence[str] | None = None) -> Tensor:
+def video_sheet(
+    rows: Mapping[str, Tensor],
+    notes: Sequence[str] | None = None,
+    columns: Sequence[int] | None = None,
+    tile: int = SMALLEST_TILE,
+) -> Tensor:
     """Videos above each other, frames across: ``[3, H', W']`` in [0, 1].
 
     Args:
-        rows: title -> ``[F, 3, H, W]`` in [0, 1], all of one F and one size. At most 8 frames are shown, evenly
-            spread; small pictures are enlarged by whole pixels, large ones reduced.
+        rows: title -> ``[F, 3, H, W]`` in [0, 1], all of one F and one size.
         notes: a word for each frame, written under its column.
+        columns: frames to show; by default all of them, or 8 evenly spread.
+        tile: smaller pictures are enlarged, by whole pixels, to at least this many; large ones are reduced.
     """
     first = next(iter(rows.values()))
     count, _, height, width = first.shape
-    columns = pick_columns(count)
-    enlarged = max(1, -(-SMALLEST_TILE // max(height, width)))
+    columns = pick_columns(count) if columns is None else columns
+    enlarged = max(1, -(-tile // max(height, width)))
     scale = enlarged if enlarged > 1 else min(1.0, LARGEST_TILE / max(height, width))
-    tile = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
     font = ImageFont.load_default(size=14)
     footer = 44 if notes else 26
-    size = (_MARGIN + len(columns) * (tile[0] + _GAP), _GAP + len(rows) * (tile[1] + _GAP) + footer)
-    sheet = Image.new("RGB", size, _BACKGROUND)
+    margin = max(_MARGIN, *(16 + round(font.getlength(title)) for title in rows))
+    canvas = (margin + len(columns) * (size[0] + _GAP), _GAP + len(rows) * (size[1] + _GAP) + footer)
+    sheet = Image.new("RGB", canvas, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for row, (title, video) in enumerate(rows.items()):
-        top = _GAP + row * (tile[1] + _GAP)
-        draw.text((8, top + tile[1] // 2 - 8), title, fill=_INK, font=font)
+        top = _GAP + row * (size[1] + _GAP)
+        draw.text((8, top + size[1] // 2 - 8), title, fill=_INK, font=font)
         for column, index in enumerate(columns):
             pixels = (video[index].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-            picture = Image.fromarray(np.ascontiguousarray(pixels)).resize(tile, resample)
-            sheet.paste(picture, (_MARGIN + column * (tile[0] + _GAP), top))
-    bottom = _GAP + len(rows) * (tile[1] + _GAP)
+            picture = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample)
+            sheet.paste(picture, (margin + column * (size[0] + _GAP), top))
+    bottom = _GAP + len(rows) * (size[1] + _GAP)
     for column, index in enumerate(columns):
-        left = _MARGIN + column * (tile[0] + _GAP)
+        left = margin + column * (size[0] + _GAP)
         draw.text((left, bottom), f"frame {index}", fill=_INK, font=font)
         if notes:
             draw.text((left, bottom + 18), notes[index], fill=(110, 110, 110), font=font)

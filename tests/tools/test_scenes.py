@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mvguide.geometry import Camera, splat
-from tools.scenes import EXAMPLES, HELD_OUT, TRAINING, flow_bucket, render_scenes
+from tools.scenes import BENCH, EXAMPLES, HELD_OUT, TRAINING, flow_bucket, render_scenes
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def scenes():
 
 
 def test_seed_ranges_do_not_meet() -> None:
-    ranges = sorted((TRAINING, HELD_OUT, EXAMPLES), key=lambda r: r.start)
+    ranges = sorted((TRAINING, HELD_OUT, BENCH, EXAMPLES), key=lambda r: r.start)
     for before, after in pairwise(ranges):
         assert before.stop <= after.start
 

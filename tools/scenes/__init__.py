@@ -5,6 +5,6 @@ World axes: y up, metres. Cameras: OpenCV axes, pixel centres at +0.5, ``world_t
 """
 
 from tools.scenes.render import Scenes, flow_bucket, render_scenes
-from tools.scenes.seeds import EXAMPLES, HELD_OUT, TRAINING
+from tools.scenes.seeds import BENCH, EXAMPLES, HELD_OUT, TRAINING
 
-__all__ = ["EXAMPLES", "HELD_OUT", "TRAINING", "Scenes", "flow_bucket", "render_scenes"]
+__all__ = ["BENCH", "EXAMPLES", "HELD_OUT", "TRAINING", "Scenes", "flow_bucket", "render_scenes"]

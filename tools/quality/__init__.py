@@ -1,0 +1,1 @@
+"""Methods, scenes and reports of ``tools/bench_quality.py``."""
