@@ -222,7 +222,7 @@ def bench_loop() -> dict[str, Any]:
             cameras,
             schedule=schedule,
             table=table,
-            conditioning=Conditioning(8, motion_bucket_id=127),
+            conditioning=Conditioning(8, motion_bucket_id=127, cfg_min=1.0, cfg_max=3.0),
             generator=torch.Generator().manual_seed(0),
         )
 
