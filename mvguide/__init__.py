@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from mvguide.guidance.search import SearchResult, search_hypers
     from mvguide.guidance.table import LambdaTable
+    from mvguide.moments import Moments
     from mvguide.pipeline import MultiViewPipeline
     from mvguide.result import Result
     from mvguide.view import View
@@ -39,6 +40,7 @@ _HOMES = {
     "mvguide.geometry.trajectory": _TRAJECTORIES,
     "mvguide.guidance.search": "SearchResult search_hypers",
     "mvguide.guidance.table": "LambdaTable",
+    "mvguide.moments": "Moments",
     "mvguide.pipeline": "MultiViewPipeline",
     "mvguide.result": "Result",
     "mvguide.view": "View",
@@ -48,6 +50,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 __all__ = [
     "Camera",
     "LambdaTable",
+    "Moments",
     "MultiViewPipeline",
     "MvguideError",
     "Result",

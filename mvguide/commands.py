@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mvguide.geometry.camera import Camera
     from mvguide.guidance.table import LambdaTable
     from mvguide.result import Result
-    from mvguide.targets import Warps
     from mvguide.view import View
+    from mvguide.warps import Warps
 
     MakeTable = Callable[[SigmaSchedule, Warps], LambdaTable]
 

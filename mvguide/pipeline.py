@@ -18,9 +18,11 @@ from mvguide.geometry.camera import Camera
 from mvguide.guidance.guides import make_guidance
 from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, RuleName, search_hypers
 from mvguide.guidance.table import LambdaTable
+from mvguide.moments import Moments
 from mvguide.result import Result
-from mvguide.targets import CELL_SHARE, Warps, encode_targets, mean_flow, warp_view
+from mvguide.targets import CELL_SHARE, encode_targets
 from mvguide.view import View, fit_camera
+from mvguide.warps import Warps, mean_flow, warp_views
 
 DEFAULT_STEPS = 25
 
@@ -57,6 +59,7 @@ class MultiViewPipeline:
         views: Sequence[View],
         trajectory: Camera,
         *,
+        moments: Moments | None = None,
         schedule: SigmaSchedule | None = None,
         table: LambdaTable | Callable[[SigmaSchedule, Warps], LambdaTable] | None = None,
         guidance: str = "blend",
@@ -73,8 +76,10 @@ class MultiViewPipeline:
         """Render a trajectory.
 
         Args:
-            views: the input picture with its depth and camera (one; the list is where more will go).
-            trajectory: F cameras of the picture's size. A camera equal to the view's own is pinned to the picture.
+            views: input pictures with depth and cameras: one or more of a still scene, or those of a video.
+            trajectory: F cameras of the first picture's size. A camera equal to a view's own is pinned to its picture.
+            moments: which views show which frames: ``Moments.footage(len(views), F)`` for a video; by default all
+                views show every frame, as in a still scene.
             schedule: noise levels; the model's own with 25 steps by default.
             table: weights for this schedule and F frames, or a function that makes them once the warps are known;
                 by default :meth:`search_table`.
@@ -97,26 +102,28 @@ class MultiViewPipeline:
         Raises:
             InputError, ConfigError: for arguments that cannot be used; the sentence says which and the way out.
         """
-        view, trajectory, size = self._fit_inputs(views, trajectory, size)
+        trajectory, size = self._fit_inputs(views, trajectory, size)
         frames = len(trajectory)
         shape = self.backbone.latent_shape(frames, size[1], size[0])
         schedule = schedule or self.backbone.schedule(DEFAULT_STEPS)
         chosen_solver = make_solver(solver)
         generator = generator or torch.Generator()
-        view.require_depth()
+        for view in views:
+            view.require_depth()
         if isinstance(table, LambdaTable):
             table.check(schedule, frames)
         stages = _Stages()
 
         with stages("warp"):
-            warps = warp_view(view, trajectory, hole_radius=hole_radius, device=self.backbone.device)
+            warps = warp_views(views, trajectory, moments=moments, hole_radius=hole_radius, device=self.backbone.device)
         if table is None:
             table = self.search_table(schedule, warps)
         elif not isinstance(table, LambdaTable):
             table = table(schedule, warps)
             table.check(schedule, frames)
 
-        picture = view.fit(*size)
+        # The model takes one picture, and expects its first frame in it.
+        picture = views[int(warps.shares[:, 0].argmax())].fit(*size)
         told = conditioning or Conditioning(frames)
         if told.num_frames != frames:
             raise InputError(f"conditioning is for {told.num_frames} frames but the trajectory has {frames}")
@@ -138,6 +145,7 @@ class MultiViewPipeline:
 
         settings = {
             "model": self.backbone.name,
+            "views": [view.name for view in views],
             "guidance": guidance,
             "floor": floor,
             "solver": solver if isinstance(solver, str) else repr(solver),
@@ -168,25 +176,23 @@ class MultiViewPipeline:
 
     def _fit_inputs(
         self, views: Sequence[View], trajectory: Camera, size: tuple[int, int] | None
-    ) -> tuple[View, Camera, tuple[int, int]]:
-        """The view, the trajectory at the video's size, and that size."""
-        if len(views) != 1:
-            raise InputError(f"{len(views)} views were given; this version warps exactly one: pass [view]")
-        view = views[0]
-        view.camera.check()
-        if len(trajectory.batch_shape) != 1 or (trajectory.width, trajectory.height) != (
-            view.camera.width,
-            view.camera.height,
-        ):
+    ) -> tuple[Camera, tuple[int, int]]:
+        """The trajectory at the video's size, and that size."""
+        if not views:
+            raise InputError("no view was given; at least one picture with depth is needed")
+        for view in views:
+            view.camera.check()
+        camera = views[0].camera
+        if len(trajectory.batch_shape) != 1 or (trajectory.width, trajectory.height) != (camera.width, camera.height):
             raise InputError(
                 f"trajectory of shape {tuple(trajectory.batch_shape)} has cameras of {trajectory.width} x "
-                f"{trajectory.height}, but the view is {view.camera.width} x {view.camera.height}; "
+                f"{trajectory.height}, but the view is {camera.width} x {camera.height}; "
                 "make a batch of cameras of the view's size, for example with mvguide.orbit(view.camera, ...)"
             )
         trajectory.check()
-        size = size or self.backbone.default_size(view.camera.width, view.camera.height)
+        size = size or self.backbone.default_size(camera.width, camera.height)
         self.backbone.latent_shape(len(trajectory), size[1], size[0])
-        return view, fit_camera(trajectory, *size), size
+        return fit_camera(trajectory, *size), size
 
 
 class _Stages:

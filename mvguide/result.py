@@ -17,8 +17,8 @@ from mvguide.files.transforms import write_transforms
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.table import LambdaTable
-from mvguide.targets import Warps
 from mvguide.view import View
+from mvguide.warps import Warps
 
 REPORTED_PACKAGES = ("mvguide", "torch", "diffusers", "transformers", "numpy", "scipy")
 

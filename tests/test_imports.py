@@ -25,9 +25,11 @@ MAY_IMPORT = {
     "backbones": LOWER,
     "view": LOWER | {"geometry", "files", "depth"},
     "scenes": LOWER | {"geometry", "files", "depth", "view"},
-    "targets": LOWER | {"geometry", "guidance", "backbones", "view"},
-    "result": LOWER | {"geometry", "guidance", "files", "evaluation", "view", "targets"},
-    "pipeline": LOWER | {"geometry", "guidance", "backbones", "view", "targets", "result"},
+    "moments": BASE,
+    "warps": LOWER | {"geometry", "view", "moments"},
+    "targets": LOWER | {"geometry", "guidance", "backbones", "warps"},
+    "result": LOWER | {"geometry", "guidance", "files", "evaluation", "view", "warps"},
+    "pipeline": LOWER | {"geometry", "guidance", "backbones", "view", "moments", "warps", "targets", "result"},
     "config": BASE,
 }
 

@@ -16,7 +16,7 @@ from mvguide.evaluation.metrics import psnr
 from mvguide.files.transforms import read_transforms
 from mvguide.files.video import read_video
 from mvguide.scenes import packaged_scene, packaged_scenes
-from mvguide.targets import mean_flow, warp_view
+from mvguide.warps import mean_flow, warp_views
 
 FRAMES = 4
 SIZE = (32, 32)
@@ -89,7 +89,7 @@ def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguid
 
 def test_the_default_table_has_the_models_own_parameters(pipe, scene, schedule, result: mvguide.Result) -> None:
     view, trajectory = scene
-    warps = warp_view(view, trajectory.resize(32, 32))
+    warps = warp_views([view], trajectory.resize(32, 32))
     v1, v2, v3 = pipe.backbone.hypers
     own = mvguide.search_hypers(schedule, distances=warps.distances, rule="exact", v1=[v1], v2=[v2], v3=[v3]).table
     torch.testing.assert_close(result.table.weights, own.weights, atol=1e-6, rtol=1e-6)
@@ -185,8 +185,10 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, result: mvgu
 
 def test_what_cannot_be_rendered_is_refused(pipe, scene, schedule) -> None:
     view, trajectory = scene
-    with pytest.raises(InputError, match="2 views were given"):
-        pipe([view, view], trajectory)
+    with pytest.raises(InputError, match="no view was given"):
+        pipe([], trajectory)
+    with pytest.raises(InputError, match="moments are of 3 views"):
+        pipe([view], trajectory, moments=mvguide.Moments.footage(3, FRAMES))
     with pytest.raises(InputError, match="but the view is 256 x 256"):
         pipe([view], trajectory.resize(64, 64))
     with pytest.raises(InputError, match="has no depth"):
@@ -214,7 +216,7 @@ def test_packaged_scenes_are_true(name: str) -> None:
     scene = packaged_scenes()[name]
     truth = read_video(scene.truth)
     view, cameras = scene.load(len(truth))
-    warps = warp_view(view, cameras.resize(128, 128))
+    warps = warp_views([view], cameras.resize(128, 128))
     assert psnr(truth[:1], view.cover(128, 128).image[None]).item() > 30
     seen = warps.visible[-1:]
     assert 0.5 < seen.mean() < 0.97

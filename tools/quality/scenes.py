@@ -6,8 +6,8 @@ from torch import Tensor
 from mvguide.depth.files import Depth
 from mvguide.evaluation.metrics import psnr, sharpness_ratio, ssim
 from mvguide.geometry.camera import Camera
-from mvguide.targets import Warps, warp_view
 from mvguide.view import View
+from mvguide.warps import Warps, warp_views
 from tools.scenes import render_scenes
 
 SKY = 100.0
@@ -30,7 +30,7 @@ class Scene:
         self.cameras = Camera(found.intrinsics[0].double(), found.world_to_camera[0].double(), size, size)
         known = torch.ones(size, size, dtype=torch.bool)
         self.view = View(self.truth[0], self.cameras[0], Depth(depth, known, True), f"scene {seed}")
-        self.warps: Warps = warp_view(self.view, self.cameras)
+        self.warps: Warps = warp_views([self.view], self.cameras)
 
     def score(self, frames: Tensor) -> dict[str, float]:
         """Metrics by ``metric region``, mean over all frames but the given first; NaN where a region is empty.

@@ -1,0 +1,106 @@
+"""Several views of one scene in one target: the nearest surface wins, and who sees it best counts most."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvguide.errors import InputError
+from mvguide.geometry.camera import Camera
+from mvguide.geometry.warp import Warp
+
+ANGLE = math.radians(30)
+"""Between the rays from a surface point to the view and to the target: quality falls to 1/e here."""
+_AGREEMENT = 0.05  # surfaces whose depths differ by less than this share are one surface, seen by several views
+_SPREAD = 0.15  # root-mean-square difference of colour at which the confidence of agreeing views falls to 1/e
+_SHARP = math.radians(0.5)  # angles below this make no difference to the weight
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Views merged into F cameras."""
+
+    image: Tensor  # [F, C, H, W] float32, 0 at holes
+    visible: Tensor  # [F, 1, H, W] float32: 1 = seen by some view, 0 = hole
+    depth: Tensor  # [F, 1, H, W] float32: z of the front surface, 0 at holes
+    confidence: Tensor  # [F, 1, H, W] in [0, 1], 0 at holes
+    shares: Tensor  # [V, F]: share of the frame's pixels taken mostly from each view
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """What one view is worth in each pixel of F targets, 0 at holes."""
+
+    confidence: Tensor  # [F, 1, H, W] in [0, 1]
+    weight: Tensor  # [F, 1, H, W] >= 0: against other views
+
+
+def view_quality(warp: Warp, source: Camera, targets: Camera) -> Quality:
+    """How well a view knows what it shows in each target.
+
+    ``confidence = exp(-(angle / 30 degrees)^2) * min(1, f_s |p - c_t| / (f_t |p - c_s|))`` for the surface point p of
+    a pixel: the angle between its rays to the two cameras, and the view's resolution there against the target's (focal
+    length over distance); 1 where the target is the view itself. ``weight = confidence / (angle^2 + (0.5 degrees)^2)``:
+    what goes wrong when depth is wrong grows with the angle. Both penalties are those of the Unstructured Lumigraph
+    (Buehler et al. 2001).
+    """
+    device = warp.depth.device
+    targets = targets.to(device, torch.float32)
+    rays = torch.cat([targets.pixel_grid(), targets.intrinsics.new_ones(targets.height, targets.width, 1)], dim=-1)
+    turn = targets.camera_to_world[:, :3, :3] @ torch.linalg.inv(targets.intrinsics)
+    # From the target's centre to the point, in world axes: [F, H, W, 3].
+    offset = torch.einsum("fij,hwj->fhwi", turn, rays) * warp.depth[:, 0, ..., None]
+    baseline = (targets.center - source.center.to(device, torch.float32))[:, None, None]
+    from_view = offset + baseline
+    near, far = offset.norm(dim=-1), from_view.norm(dim=-1)
+    cross = torch.linalg.cross(offset, from_view, dim=-1).norm(dim=-1)
+    angle = torch.atan2(cross, (offset * from_view).sum(-1))
+    focal = source.intrinsics[0, 0].to(device, torch.float32) / targets.intrinsics[:, 0, 0]
+    sharper = focal[:, None, None] * near / far.clamp(min=1e-12)
+    confidence = (torch.exp(-((angle / ANGLE) ** 2)) * sharper.clamp(max=1.0))[:, None] * warp.visible
+    return Quality(confidence, confidence / (angle**2 + _SHARP**2)[:, None])
+
+
+def merge(warps: Sequence[Warp], qualities: Sequence[Quality]) -> Merged:
+    """Merge warps of V views into the same F cameras.
+
+    In each pixel the least depth of all views is the front; views within 5% of it agree, and their colours are
+    averaged by their weights. Confidence: ``1 - prod(1 - confidence)`` over those that agree, times
+    ``exp(-(spread / 0.15)^2)`` with the weighted rms difference of their colours. One view alone is returned as it is.
+
+    Args:
+        warps: V warps of one shape.
+        qualities: for each, from :func:`view_quality`, its confidence times the view's own.
+
+    Raises:
+        InputError: no warp, or unlike shapes.
+    """
+    if not warps or len(warps) != len(qualities) or len({warp.image.shape for warp in warps}) != 1:
+        shapes = [tuple(warp.image.shape) for warp in warps]
+        raise InputError(f"warps of shapes {shapes} and {len(qualities)} qualities; give both for each view, one shape")
+    unseen = torch.full_like(warps[0].depth, torch.inf)
+    front = unseen
+    for warp in warps:
+        front = torch.minimum(front, torch.where(warp.visible > 0, warp.depth, unseen))
+    limit = front * (1 + _AGREEMENT)
+    image, square, total = torch.zeros_like(warps[0].image), torch.zeros_like(front), torch.zeros_like(front)
+    doubt, best = torch.ones_like(front), torch.zeros_like(front)
+    owner = torch.full_like(front, -1, dtype=torch.int16)
+    for index, (warp, quality) in enumerate(zip(warps, qualities, strict=True)):
+        agrees = (warp.visible > 0) & (warp.depth <= limit)
+        # A view seen at the worst angle still shows something, if it is the only one.
+        weight = torch.where(agrees, quality.weight + 1e-6, 0.0)
+        image += weight * warp.image
+        square += weight * (warp.image**2).mean(1, keepdim=True)
+        total += weight
+        doubt *= 1 - torch.where(agrees, quality.confidence, 0.0)
+        owner = torch.where(weight > best, index, owner)
+        best = torch.maximum(best, weight)
+    seen = total > 0
+    image /= total.clamp(min=1e-12)
+    spread = (square / total.clamp(min=1e-12) - (image**2).mean(1, keepdim=True)).clamp(min=0)
+    confidence = torch.where(seen, (1 - doubt) * torch.exp(-spread / _SPREAD**2), 0.0)
+    shares = torch.stack([(owner == index).float().mean((1, 2, 3)) for index in range(len(warps))])
+    return Merged(image, seen.float(), torch.where(seen, front, 0.0), confidence, shares.cpu())
