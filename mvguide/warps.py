@@ -181,13 +181,27 @@ def mean_flow(view: View, trajectory: Camera) -> float:
 
     ``mean of |p_{k+1} - p_k| / W`` over frames and over points that are inside the picture in both frames.
     """
+    landed, inside = _follow(view, trajectory)
+    both = inside[1:] & inside[:-1]
+    flow = (landed[1:] - landed[:-1]).norm(dim=-1)[both] / trajectory.width
+    return float(flow.mean()) if flow.numel() else 0.0
+
+
+def parallax(view: View, trajectory: Camera) -> Tensor:
+    """How far the view's points have moved since frame 0: the median over those inside both, pixels, ``[F]``."""
+    landed, inside = _follow(view, trajectory)
+    moved = (landed - landed[:1]).norm(dim=-1)
+    both = inside & inside[:1]
+    medians = [float(moved[k][both[k]].median()) if both[k].any() else float("nan") for k in range(len(trajectory))]
+    return torch.tensor(medians, dtype=torch.float64)
+
+
+def _follow(view: View, trajectory: Camera) -> tuple[Tensor, Tensor]:
+    """Pixels ``[F, N, 2]`` of some thousand of the view's points in each frame, and whether they are inside."""
     depth = view.require_depth()
     pixels = view.camera.pixel_grid()[depth.valid]
     stride = max(1, len(pixels) // 4096)
     points = view.camera.unproject(pixels[::stride], depth.values[depth.valid][::stride].double())
     landed, z = trajectory.project(points.expand(len(trajectory), -1, -1))
     limit = landed.new_tensor([trajectory.width, trajectory.height])
-    inside = (landed >= 0).all(-1) & (landed < limit).all(-1) & (z > 0)
-    both = inside[1:] & inside[:-1]
-    flow = (landed[1:] - landed[:-1]).norm(dim=-1)[both] / trajectory.width
-    return float(flow.mean()) if flow.numel() else 0.0
+    return landed, (landed >= 0).all(-1) & (landed < limit).all(-1) & (z > 0)

@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "warps": LOWER | {"geometry", "view", "moments"},
     "targets": LOWER | {"geometry", "guidance", "backbones", "warps"},
     "result": LOWER | {"geometry", "guidance", "files", "evaluation", "view", "warps"},
+    "diagnosis": LOWER | {"geometry", "depth", "view", "warps"},
+    "preview": LOWER | {"geometry", "files", "evaluation", "view", "moments", "warps", "diagnosis"},
     "pipeline": LOWER | {"geometry", "guidance", "backbones", "view", "moments", "warps", "targets", "result"},
     "config": BASE,
 }
