@@ -1,4 +1,4 @@
-"""The command line: ``mvguide render | demo | search-hypers | sigmas make | sigmas show``."""
+"""The command line: ``mvguide render | preview | demo | search-hypers | sigmas make | sigmas show``."""
 
 import os
 import re
@@ -17,6 +17,7 @@ from mvguide.errors import MvguideError
 
 COMMANDS = {
     "render": (config.RenderConfig, "render"),
+    "preview": (config.PreviewConfig, "preview"),
     "demo": (config.DemoConfig, "demo"),
     "search-hypers": (config.SearchConfig, "search_hypers"),
 }

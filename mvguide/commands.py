@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from mvguide.config import (
     DemoConfig,
     GuidanceConfig,
+    InputConfig,
+    PreviewConfig,
     RenderConfig,
     SearchConfig,
     SigmasMakeConfig,
@@ -21,10 +23,9 @@ from mvguide.files.atomic import atomic_path, check_writable
 if TYPE_CHECKING:
     from mvguide.diffusion.sampler import Progress
     from mvguide.diffusion.schedule import SigmaSchedule
-    from mvguide.geometry.camera import Camera
     from mvguide.guidance.table import LambdaTable
+    from mvguide.preview import Preview
     from mvguide.result import Result
-    from mvguide.view import View
     from mvguide.warps import Warps
 
     MakeTable = Callable[[SigmaSchedule, Warps], LambdaTable]
@@ -34,48 +35,49 @@ def render(config: RenderConfig) -> "Result":
     """Render a camera move and write the result folder."""
     check_writable(config.out, folder=True)
     say = _speaker(config.quiet)
-    say(f"reading {config.image}")
+    say("reading the pictures")
     import torch
 
     from mvguide.backbones.base import Conditioning
+    from mvguide.backbones.format import read_format
+    from mvguide.backbones.loading import find_model
+    from mvguide.diagnosis import diagnose
     from mvguide.diffusion.schedule import load_sigmas
+    from mvguide.inputs import load_inputs
     from mvguide.pipeline import MultiViewPipeline
-    from mvguide.view import View
 
-    view = View.from_files(
-        config.image,
-        config.depth,
-        fov=config.fov,
-        intrinsics=config.intrinsics,
-        pixel_center=config.pixel_center,
-        depth_unit=config.depth_unit,
-        depth_kind=config.depth_kind,
-        depth_invalid=config.depth_invalid,
-    )
-    view.require_depth()
+    inputs = load_inputs(config)
+    for view in inputs.views:
+        view.require_depth()
     schedule = load_sigmas(config.sigmas) if config.sigmas else None
     table = _given_table(config.guidance)
-    if config.num_frames is not None:
-        _trajectory(config.trajectory, view, config.num_frames)  # refuse a bad path before the model is loaded
+    num_frames = read_format(find_model(config.model)).frames if config.num_frames is None else config.num_frames
+    trajectory = inputs.trajectory(config.trajectory, num_frames)  # a bad path is refused before the model is loaded
     say(f"loading model {config.model}")
     pipe = MultiViewPipeline.from_pretrained(
         config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
     )
-    num_frames = pipe.backbone.default_frames if config.num_frames is None else config.num_frames
-    trajectory = _trajectory(config.trajectory, view, num_frames)
     if table is None:
         by_frame = config.guidance.distances == "frame"
         table = partial(pipe.search_table, rule=config.guidance.rule, by_frame=by_frame)
     schedule = schedule or pipe.backbone.schedule(_at_least_one("steps", config.steps))
+
+    def make_table(schedule: "SigmaSchedule", warps: "Warps") -> "LambdaTable":
+        """Say what is wrong with the path as soon as it is known, before the long part."""
+        for warning in diagnose(inputs.views, trajectory, warps):
+            say(f"warning: {warning}")
+        return table(schedule, warps) if callable(table) else table
+
     result = pipe(
-        [view],
+        inputs.views,
         trajectory,
+        moments=inputs.moments(num_frames),
         schedule=schedule,
-        table=table,
+        table=make_table,
         guidance=config.guidance.kind,
         floor=config.guidance.floor,
         solver=config.solver,
-        size=_size(config, view),
+        size=_size(config),
         conditioning=Conditioning(
             num_frames,
             motion_bucket_id=config.motion_bucket_id,
@@ -84,7 +86,7 @@ def render(config: RenderConfig) -> "Result":
             cfg_min=config.cfg_min,
             cfg_max=config.cfg_max,
         ),
-        hole_radius=config.guidance.hole_radius,
+        hole_radius=config.hole_radius,
         cell_share=config.guidance.cell_share,
         chunk=_at_least_one("chunk", config.chunk),
         generator=torch.Generator().manual_seed(config.seed),
@@ -96,6 +98,31 @@ def render(config: RenderConfig) -> "Result":
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
     say(f"wrote {config.out}/: video.mp4, and sheet.png, which shows it at one look")
     return result
+
+
+def preview(config: PreviewConfig) -> "Preview":
+    """Warp along the path, judge it, and write the preview folder."""
+    check_writable(config.out, folder=True)
+    say = _speaker(config.quiet)
+    from mvguide.backbones.format import read_format
+    from mvguide.backbones.loading import find_model
+    from mvguide.inputs import load_inputs
+    from mvguide.preview import preview as make_preview
+
+    inputs = load_inputs(config)
+    for view in inputs.views:
+        view.require_depth()
+    model = read_format(find_model(config.model))
+    num_frames = config.num_frames or model.frames
+    trajectory = inputs.trajectory(config.trajectory, num_frames)
+    size = _size(config) or model.default_size(trajectory.width, trajectory.height)
+    found = make_preview(
+        inputs.views, trajectory, size, moments=inputs.moments(num_frames), hole_radius=config.hole_radius
+    )
+    found.save(config.out, fps=_at_least_one("fps", config.fps))
+    say(found.text())
+    say(f"wrote {config.out}/: warps.mp4, sheet.png, path.png (the cameras from above) and preview.json")
+    return found
 
 
 def demo(config: DemoConfig) -> "Result":
@@ -185,25 +212,7 @@ def _given_table(config: GuidanceConfig) -> "LambdaTable | MakeTable | None":
     return LambdaTable.load(config.table)
 
 
-def _trajectory(config: TrajectoryConfig, view: "View", num_frames: int) -> "Camera":
-    """Cameras of the video, of the picture's size."""
-    from mvguide.geometry.keyframes import resample, start_at
-    from mvguide.geometry.trajectory import make_trajectory
-
-    if config.kind == "file":
-        if config.file is None:
-            raise InputError("trajectory.kind is 'file' but no file was given; add --trajectory.file transforms.json")
-        if config.params():
-            raise InputError(f"trajectory.kind 'file' takes no {', '.join(config.params())}; the file says it all")
-        from mvguide.files.transforms import read_transforms
-
-        cameras = read_transforms(config.file).cameras
-        return start_at(resample(cameras.resize(view.camera.width, view.camera.height), num_frames), view.camera)
-    depth = view.median_depth if config.target_depth is None else config.target_depth
-    return make_trajectory(config.kind, view.camera, num_frames, depth, **config.params())
-
-
-def _size(config: RenderConfig, view: "View") -> tuple[int, int] | None:
+def _size(config: InputConfig) -> tuple[int, int] | None:
     """(width, height) that was asked for; one of the two alone keeps the picture's shape."""
     if config.width is None and config.height is None:
         return None

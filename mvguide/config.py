@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 TrajectoryKind = Literal[
-    "orbit", "ellipse", "dolly", "truck", "pedestal", "pan", "tilt", "roll", "zoom", "spiral", "file"
+    "orbit", "ellipse", "dolly", "truck", "pedestal", "pan", "tilt", "roll", "zoom", "spiral", "views", "still", "file"
 ]
 
 
@@ -14,8 +14,10 @@ class TrajectoryConfig:
 
     Args:
         kind: orbit, ellipse and spiral go round the point at target_depth; dolly, truck and pedestal move straight;
-            pan, tilt, roll and zoom stay in place; file follows a camera file.
-        file: cameras to follow (nerfstudio transforms.json); the path is moved so that it starts at the picture.
+            pan, tilt, roll and zoom stay in place; views runs from view to view; still does not move; file follows a
+            camera file.
+        file: cameras to follow, in any format that --cameras reads. Where the pictures have cameras of their own it
+            is in their world; else the path is moved so that it starts at the picture.
         degrees: orbit, pan, tilt, roll: angle in all; to the right, up, or clockwise if positive.
         elevation: orbit: rise in degrees.
         distance: dolly, truck, pedestal: length as a share of the target depth; forward, right or up if positive.
@@ -64,7 +66,6 @@ class GuidanceConfig:
         distances: search: camera (real camera motion against the scene's depth) or frame (the frame number).
         weight: constant: the weight of every cell.
         floor: top_share: smallest share.
-        hole_radius: grow holes by this many pixels.
         cell_share: guide a latent cell when at least this share of its pixels is seen.
     """
 
@@ -74,28 +75,113 @@ class GuidanceConfig:
     distances: Literal["camera", "frame"] = "camera"
     weight: float = 1.0
     floor: float = 0.0
-    hole_radius: int = 0
     cell_share: float = 0.5
 
 
 @dataclass
-class RenderConfig:
-    """Render a camera move through a picture.
+class ViewConfig:
+    """One of several pictures.
 
     Args:
-        image: the picture (any format that Pillow reads; grey, RGBA, 16-bit and rotated ones come out right).
-        depth: its depth map (.npy, .npz, .pfm, .png, .tif).
+        image: the picture.
+        depth: its depth map.
+        fov: horizontal field of view in degrees.
+        intrinsics: [fx, fy, cx, cy] in pixels of the picture, instead of fov.
+        camera_to_world: 4 x 4 matrix, rows; OpenCV axes (x right, y down, z forward).
+    """
+
+    image: str
+    depth: str | None = None
+    fov: float | None = None
+    intrinsics: list[float] | None = None
+    camera_to_world: list[list[float]] | None = None
+
+
+@dataclass
+class InputConfig:
+    """What is seen, and where the camera goes.
+
+    Args:
+        scene: a scene file (YAML with these settings; its paths start at its folder), or a nerfstudio or COLMAP
+            folder, which is the same as --cameras.
+        image: one picture (any format that Pillow reads; grey, RGBA, 16-bit and rotated ones come out right).
+        views: several pictures of a still scene, each with its camera: image, depth, fov or intrinsics,
+            camera_to_world.
+        cameras: camera file or folder that names the pictures (transforms.json, COLMAP, LLFF, MVSNet, 7-Scenes) or
+            holds their cameras in order (.log, TUM), then with --images.
+        images: folder of the pictures of a camera file, where that does not name them.
+        use: which pictures of the camera file are the views, by name or number from 0; all by default.
+        video: a film, or a folder of its frames, with a depth map for each.
+        moment: video: stop time at this frame (negative: from the end) and move the camera through it.
+        fill: video: so many neighbouring frames on each side fill holes where nothing moved.
+        depth: depth map (.npy, .npz, .pfm, .png, .tif, .exr); for several pictures a folder, or a path with {stem} in
+            place of the picture's name.
         depth_unit: scene units for one stored unit, such as 0.001 for millimetres.
+        depth_offset: added after the unit.
         depth_kind: depth or disparity (inverse depth); unset = depth, refused if it looks inverse.
         depth_invalid: stored value that means "no data", besides 0.
         fov: horizontal field of view in degrees; 60 if intrinsics are not given either.
         intrinsics: [fx, fy, cx, cy] in pixels of the picture, instead of fov.
         pixel_center: where the given cx, cy put the first pixel's centre; 0.5 (COLMAP, nerfstudio), 0.0 (OpenCV).
+        camera_size: [width, height] that the intrinsics of the camera file are for, where that is not the picture.
+        resize: [width, height] to bring every picture to first.
+        crop: [left, top, width, height] to cut out of every picture, after that.
         trajectory: the camera path.
         num_frames: frames of the video; the model's own number if unset.
         width: of the video; with height unset, follows the picture's shape.
         height: of the video.
-        model: tiny (embedded), a folder in diffusers layout, or a hub id.
+        model: tiny (embedded), a folder in diffusers layout, or a hub id; preview asks it for its size only.
+        hole_radius: grow holes by this many pixels.
+        fps: frames per second, for the model and the video file.
+        quiet: print nothing but errors.
+    """
+
+    scene: str | None = None
+    image: str | None = None
+    views: list[ViewConfig] | None = None
+    cameras: str | None = None
+    images: str | None = None
+    use: list[str] | None = None
+    video: str | None = None
+    moment: int | None = None
+    fill: int = 0
+    depth: str | None = None
+    depth_unit: float = 1.0
+    depth_offset: float = 0.0
+    depth_kind: Literal["depth", "disparity"] | None = None
+    depth_invalid: float | None = None
+    fov: float | None = None
+    intrinsics: list[float] | None = None
+    pixel_center: float = 0.5
+    camera_size: list[int] | None = None
+    resize: list[int] | None = None
+    crop: list[int] | None = None
+    trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    num_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    model: str = "tiny"
+    hole_radius: int = 0
+    fps: int = 7
+    quiet: bool = False
+
+
+@dataclass
+class PreviewConfig(InputConfig):
+    """Show what a camera move will see of the pictures, and what is wrong with it; no model is loaded.
+
+    Args:
+        out: folder for warps.mp4, sheet.png, path.png and preview.json.
+    """
+
+    out: str = "out/preview"
+
+
+@dataclass
+class RenderConfig(InputConfig):
+    """Render a camera move through a picture.
+
+    Args:
         device: auto, cpu, cuda, cuda:1.
         dtype: auto (float16 on a GPU, else float32), float32, float16, bfloat16.
         variant: which weights of the model to read, such as fp16.
@@ -105,29 +191,14 @@ class RenderConfig:
         solver: euler, ancestral, heun or dpmpp_2m.
         guidance: how the warped view steers the model.
         motion_bucket_id: amount of motion the model is told; from the real flow, or the model's default, if unset.
-        fps: frames per second, for the model and the video file.
         noise_aug_strength: noise added to the conditioning picture.
         cfg_min: classifier-free guidance of the first frame; the model's own default if unset (SVD: 1).
         cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         chunk: frames encoded or decoded at a time.
         seed: of the noise; the same seed gives the same video.
         out: folder for the results.
-        quiet: print nothing but errors.
     """
 
-    image: str
-    depth: str | None = None
-    depth_unit: float = 1.0
-    depth_kind: Literal["depth", "disparity"] | None = None
-    depth_invalid: float | None = None
-    fov: float | None = None
-    intrinsics: list[float] | None = None
-    pixel_center: float = 0.5
-    trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
-    num_frames: int | None = None
-    width: int | None = None
-    height: int | None = None
-    model: str = "tiny"
     device: str = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     variant: str | None = None
@@ -137,14 +208,12 @@ class RenderConfig:
     solver: Literal["euler", "ancestral", "heun", "dpmpp_2m"] = "euler"
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     motion_bucket_id: float | None = None
-    fps: int = 7
     noise_aug_strength: float = 0.02
     cfg_min: float | None = None
     cfg_max: float | None = None
     chunk: int = 8
     seed: int = 0
     out: str = "out/render"
-    quiet: bool = False
 
 
 @dataclass

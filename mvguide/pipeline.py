@@ -190,7 +190,7 @@ class MultiViewPipeline:
                 "make a batch of cameras of the view's size, for example with mvguide.orbit(view.camera, ...)"
             )
         trajectory.check()
-        size = size or self.backbone.default_size(camera.width, camera.height)
+        size = size or self.backbone.format.default_size(camera.width, camera.height)
         self.backbone.latent_shape(len(trajectory), size[1], size[0])
         return fit_camera(trajectory, *size), size
 

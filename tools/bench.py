@@ -210,7 +210,7 @@ def bench_loop() -> dict[str, Any]:
     pipe = MultiViewPipeline.from_pretrained("tiny", device="cpu")
     backbone: Any = pipe.backbone
     view, cameras = packaged_scene().load(num_frames=8)
-    size = backbone.default_size(view.camera.width, view.camera.height)
+    size = backbone.format.default_size(view.camera.width, view.camera.height)
     pixels = (view.fit(*size).image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     schedule = load_sigmas("sigmas_25")

@@ -47,7 +47,7 @@ class Worker:
         """Rows of a scene and the seconds they took; its part of the sheet is written to a file."""
         started = time.perf_counter()
         backbone = self.pipe.backbone
-        scene = Scene(seed, backbone.default_size(64, 64)[0], backbone.default_frames)
+        scene = Scene(seed, backbone.format.default_size(64, 64)[0], backbone.format.frames)
         videos = {name: self.methods[name](scene) for name in names}
         rows: list[Row] = [{"seed": seed, "method": name, **scene.score(video)} for name, video in videos.items()]
         if sheet is not None:

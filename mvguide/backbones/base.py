@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mvguide.backbones.format import ModelFormat
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
@@ -85,12 +86,8 @@ class Backbone(Protocol):
         ...
 
     @property
-    def default_frames(self) -> int:
-        """Number of frames that the model was trained on."""
-        ...
-
-    def default_size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) for a picture of that shape: same shape, the trained area, every network's multiple."""
+    def format(self) -> ModelFormat:
+        """Frames and sizes that the model was trained for."""
         ...
 
     @property

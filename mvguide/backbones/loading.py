@@ -15,6 +15,11 @@ from mvguide.errors import ConfigError, ModelError
 EMBEDDED = {"tiny": Path(str(files("mvguide"))) / "backbones" / "assets" / "tiny"}
 """Models that come with the package, by name."""
 
+def find_model(name: str | Path) -> Path:
+    """Folder of an embedded model, or the name as a path."""
+    return EMBEDDED.get(str(name), Path(name))
+
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -53,7 +58,7 @@ def load_backbone(
     if offload and target.type != "cuda":
         raise ConfigError("offload moves modules between a GPU and memory, but the device is the CPU; drop it")
     chosen = DTYPES[dtype] if dtype != "auto" else torch.float16 if target.type == "cuda" else torch.float32
-    folder = EMBEDDED.get(str(name), Path(name))
+    folder = find_model(name)
     if folder.is_dir():
         _check_pipeline_class(folder)
     _quiet_libraries()

@@ -1,6 +1,5 @@
 """Stable Video Diffusion on stock diffusers classes, unmodified: UNet, VAE and image encoder of one pipeline object."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mvguide.backbones.base import Condition, Conditioning, ModelNotes
+from mvguide.backbones.format import ModelFormat
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import Prediction, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
@@ -61,29 +61,16 @@ class SvdBackbone:
         return self.pipe._execution_device
 
     @property
-    def default_frames(self) -> int:
-        """Frames that the UNet was trained on."""
-        return int(self.pipe.unet.config.num_frames)
+    def format(self) -> ModelFormat:
+        """Frames and sizes that the model was trained for."""
+        config = self.pipe.unet.config
+        multiple = 2 ** (len(config.block_out_channels) - 1)
+        return ModelFormat(int(config.num_frames), int(config.sample_size), self.factor, multiple)
 
     @property
     def hypers(self) -> tuple[float, float, float] | None:
         """From the model's notes."""
         return self.notes.hypers
-
-    @property
-    def unet_multiple(self) -> int:
-        """Latent sizes that the UNet takes without padding are multiples of this."""
-        return 2 ** (len(self.pipe.unet.config.block_out_channels) - 1)
-
-    def default_size(self, width: int, height: int) -> tuple[int, int]:
-        """The trained area in the picture's shape, rounded to what VAE and UNet take without padding.
-
-        ``unet.config.sample_size`` latent cells squared are the trained area (SVD: 96^2 = 72 x 128).
-        """
-        side = int(self.pipe.unet.config.sample_size) * self.factor
-        unit = self.factor * self.unet_multiple
-        scale = side / math.sqrt(width * height)
-        return max(1, round(width * scale / unit)) * unit, max(1, round(height * scale / unit)) * unit
 
     def complete(self, conditioning: Conditioning, flow: float | None = None) -> Conditioning:
         """The conditioning with nothing left None; a bucket made from the flow lies in [1, 255]."""
@@ -230,7 +217,7 @@ class SvdDenoiser:
 
     def _unet(self, unet: torch.nn.Module, inputs: Tensor, timestep: Tensor, embedding: Tensor, ids: Tensor) -> Tensor:
         height, width = inputs.shape[-2:]
-        multiple = self.backbone.unet_multiple
+        multiple = self.backbone.format.multiple
         extra = (-width % multiple, -height % multiple)
         if any(extra):
             batch = inputs.shape[:2]

@@ -46,7 +46,7 @@ def plot_path(path: str | Path, views: Sequence[Camera], trajectory: Camera, sce
         axes.annotate("start", centres[0, order].numpy(), color="tab:blue", fontsize=9)
         axes.set_xlabel("forward" if axes is side else label)
         axes.set_ylabel(label if axes is side else "forward")
-        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_aspect("equal", adjustable="box")
         axes.set_title("from the side" if axes is side else "from above", fontsize=10)
         _limit(axes, local[:, order], centres[:, order])
     figure.suptitle("views orange, path blue; scene units, axes of the first view", fontsize=10)

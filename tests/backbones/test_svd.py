@@ -110,8 +110,8 @@ def test_sizes(pipe) -> None:
         backbone.latent_shape(4, 16, 25)
     with pytest.raises(InputError, match="num_frames is 1"):
         backbone.latent_shape(1, 16, 16)
-    assert backbone.default_size(640, 480) == (20, 12)
-    assert SvdBackbone(build_pipeline(4), "test").default_size(1024, 576) == (64, 64)
+    assert backbone.format.default_size(640, 480) == (20, 12)
+    assert SvdBackbone(build_pipeline(4), "test").format.default_size(1024, 576) == (64, 64)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
