@@ -21,7 +21,7 @@ from mvguide.files.posed import (
     posed_camera,
     writable_batch,
 )
-from mvguide.files.text import read_lines, read_matrix, exact_words, write_lines
+from mvguide.files.text import exact_words, read_lines, read_matrix, write_lines
 from mvguide.geometry.camera import Camera
 
 _ADVICE = "give text with 4 lines of 4 numbers a camera"

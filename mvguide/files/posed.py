@@ -1,7 +1,7 @@
 """What every camera reader gives back: pictures with their cameras, and the checks that all readers share.
 
 Convention: whatever the file's own, a `PosedImage` has OpenCV axes, pixel centres at +0.5 and K for the picture's own
-size, as `mvguide.geometry.camera` says. Each reader states its file's convention at its top and changes it in one place.
+size, as in `mvguide.geometry.camera`. Each reader states its file's convention at its top and changes it in one place.
 """
 
 import math
@@ -124,7 +124,11 @@ def posed_camera(
         camera = Camera.from_intrinsics(intrinsics, *size, motion)
     except InputError as error:
         raise FileError(f"{where}: {error}") from error
-    return camera if stored == "world_to_camera" else replace(camera, world_to_camera=camera.camera_to_world)
+    if stored == "camera_to_world":
+        camera = replace(camera, world_to_camera=camera.camera_to_world)
+    if not bool(torch.isfinite(camera.world_to_camera).all()):
+        raise FileError(f"{where}: {stored} lies too far from the origin to be inverted; check the numbers of the file")
+    return camera
 
 
 def check_size(path: Path, what: str, size: Size | None) -> Size:

@@ -1,8 +1,8 @@
 """Redwood's `.log` trajectories, read and written.
 
 Convention of the file: for each camera one line of three ids (here frame, frame, frame + 1), then the four lines of
-camera_to_world with OpenCV axes (x right, y down, z forward). It has no place for intrinsics, size or picture names: the
-caller gives intrinsics and size and says where they count the first pixel's centre. Nothing else changes on the way.
+camera_to_world with OpenCV axes (x right, y down, z forward). There is no place for intrinsics, size or picture names:
+the caller gives intrinsics and size and says where they count the first pixel's centre. Nothing else changes.
 """
 
 import os
@@ -19,7 +19,7 @@ from mvguide.files.posed import (
     posed_camera,
     writable_batch,
 )
-from mvguide.files.text import finite_numbers, read_lines, read_matrix, exact_words, write_lines
+from mvguide.files.text import exact_words, finite_numbers, read_lines, read_matrix, write_lines
 from mvguide.geometry.camera import Camera
 
 

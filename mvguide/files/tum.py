@@ -25,7 +25,7 @@ from mvguide.files.posed import (
     rotation_matrix,
     writable_batch,
 )
-from mvguide.files.text import finite_numbers, read_lines, exact_words, write_lines
+from mvguide.files.text import exact_words, finite_numbers, read_lines, write_lines
 from mvguide.geometry.camera import Camera
 
 

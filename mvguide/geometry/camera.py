@@ -262,7 +262,7 @@ def rigid_fault(motion: Tensor, name: str = "world_to_camera") -> str | None:
             "x right, y down, z forward; from OpenGL turn y and z over together, camera_to_world @ diag(1, -1, -1, 1)"
         )
     error = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64)).abs().amax(dim=(1, 2))
-    if (error > _RIGID_TOLERANCE).any():
+    if not (error <= _RIGID_TOLERANCE).all():  # numbers so large that their products overflow give NaN
         scale = float(determinant[error.argmax()]) ** (1 / 3)
         return f"{name} is not rigid (its rotation scales by {scale:.4g} or shears); divide the scale out first"
     return None
