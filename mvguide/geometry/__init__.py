@@ -3,6 +3,7 @@
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
 from mvguide.geometry.keyframes import resample, start_at, through
+from mvguide.geometry.lens import Lens, distort, undistort
 from mvguide.geometry.masks import (
     close_pinholes,
     depth_edges,
@@ -30,10 +31,12 @@ from mvguide.geometry.warp import Warp, source_to_target, splat
 __all__ = [
     "TRAJECTORIES",
     "Camera",
+    "Lens",
     "Warp",
     "close_pinholes",
     "depth_edges",
     "dilate_holes",
+    "distort",
     "dolly",
     "ellipse",
     "frame_distances",
@@ -54,5 +57,6 @@ __all__ = [
     "through",
     "tilt",
     "truck",
+    "undistort",
     "zoom",
 ]

@@ -191,7 +191,7 @@ class Camera:
 
     def check(self) -> "Camera":
         """Return the camera itself if its values make a camera; else raise InputError with the first fault found."""
-        fault = _intrinsics_fault(self) or _pose_fault(self.world_to_camera)
+        fault = _intrinsics_fault(self) or rigid_fault(self.world_to_camera)
         if fault:
             raise InputError(fault)
         return self
@@ -241,30 +241,28 @@ def _intrinsics_fault(camera: Camera) -> str | None:
     return None
 
 
-def _pose_fault(world_to_camera: Tensor) -> str | None:
-    """First fault of world_to_camera as a sentence, or None."""
-    matrix = world_to_camera.detach().double().cpu().reshape(-1, 4, 4)
+def rigid_fault(motion: Tensor, name: str = "world_to_camera") -> str | None:
+    """First fault that keeps 4x4 matrices [..., 4, 4] from being rigid motions, as a sentence about `name`, or None."""
+    matrix = motion.detach().double().cpu().reshape(-1, 4, 4)
     if not torch.isfinite(matrix).all():
-        return "world_to_camera holds NaN or infinite values; give a finite 4x4 matrix"
+        return f"{name} holds NaN or infinite values; give a finite 4x4 matrix"
     bottom, last = matrix[:, 3], torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     if ((bottom - last).abs() > 1e-6).any():
         transposed = ((matrix[:, :, 3] - last).abs() <= 1e-6).all()
         hint = "it looks transposed" if transposed else "give a rigid motion, 4x4"
-        return f"world_to_camera must end in the row 0 0 0 1; {hint}"
+        return f"{name} must end in the row 0 0 0 1; {hint}"
     rotation = matrix[:, :3, :3]
     determinant = torch.linalg.det(rotation)
     size = torch.linalg.matrix_norm(rotation, ord=2) ** 3
     if (determinant.abs() <= 1e-9 * size).any():
-        return "world_to_camera is singular: its rotation has determinant 0; give a rigid motion"
+        return f"{name} is singular: its rotation has determinant 0; give a rigid motion"
     if (determinant < 0).any():
         return (
-            "world_to_camera is reflected (determinant below 0: left-handed, or one axis upside down); OpenCV axes are "
+            f"{name} is reflected (determinant below 0: left-handed, or one axis upside down); OpenCV axes are "
             "x right, y down, z forward; from OpenGL turn y and z over together, camera_to_world @ diag(1, -1, -1, 1)"
         )
     error = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64)).abs().amax(dim=(1, 2))
-    if (error > _RIGID_TOLERANCE).any():
+    if not (error <= _RIGID_TOLERANCE).all():  # numbers so large that their products overflow give NaN
         scale = float(determinant[error.argmax()]) ** (1 / 3)
-        return (
-            f"world_to_camera is not rigid (its rotation scales by {scale:.4g} or shears); divide the scale out first"
-        )
+        return f"{name} is not rigid (its rotation scales by {scale:.4g} or shears); divide the scale out first"
     return None
