@@ -45,7 +45,9 @@ def render(config: RenderConfig) -> "Result":
     from mvguide.diffusion.schedule import load_sigmas
     from mvguide.inputs import load_inputs
     from mvguide.pipeline import MultiViewPipeline
+    from mvguide.scene_file import with_scene
 
+    config = with_scene(config)
     inputs = load_inputs(config)
     for view in inputs.views:
         view.require_depth()
@@ -108,7 +110,9 @@ def preview(config: PreviewConfig) -> "Preview":
     from mvguide.backbones.loading import find_model
     from mvguide.inputs import load_inputs
     from mvguide.preview import preview as make_preview
+    from mvguide.scene_file import with_scene
 
+    config = with_scene(config)
     inputs = load_inputs(config)
     for view in inputs.views:
         view.require_depth()

@@ -9,20 +9,21 @@ from torch import Tensor
 
 from mvguide.config import InputConfig, TrajectoryConfig, ViewConfig
 from mvguide.depth.files import Depth, fit_depth, read_depth
-from mvguide.errors import FileError, InputError
-from mvguide.files.cameras import read_cameras
-from mvguide.files.images import IMAGE_SUFFIXES, read_image
+from mvguide.depth.sequence import read_depths
+from mvguide.errors import InputError
+from mvguide.files.cameras import find_format, read_cameras
+from mvguide.files.images import read_image
 from mvguide.files.posed import PosedImages
 from mvguide.files.video import read_video
-from mvguide.geometry.camera import Camera
+from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.keyframes import resample, start_at, through
 from mvguide.geometry.lens import Lens, undistort
 from mvguide.geometry.trajectory import make_trajectory
+from mvguide.input_files import find_depth, find_depths, find_pictures, pair, shape_picture
 from mvguide.moments import Moments
 from mvguide.view import DEFAULT_FOV, View
 
 _SOURCES = ("image", "views", "cameras", "video")
-_DEPTH_SUFFIXES = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff", ".exr")
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class Inputs:
             if config.params():
                 raise InputError(f"trajectory.kind {config.kind!r} takes no {', '.join(config.params())}; drop it")
             if config.kind == "still":
-                return first.camera[None].repeat(num_frames)
+                return stack([first.camera] * num_frames)
             cameras = [view.camera.resize(first.camera.width, first.camera.height) for view in self.views]
             if len(cameras) < 2:
-                raise InputError("trajectory.kind 'views' runs through the views, but there is one; give more, or orbit")
+                raise InputError("trajectory.kind 'views' runs through the views; there is one, give more")
             return through(cameras, num_frames) if num_frames >= len(cameras) else resample(cameras, num_frames)
         depth = first.median_depth if config.target_depth is None else config.target_depth
         return make_trajectory(config.kind, first.camera, num_frames, depth, **config.params())
@@ -110,9 +111,11 @@ def _read_view(config: InputConfig, view: ViewConfig) -> View:
     if view.camera_to_world is not None:
         matrix = torch.tensor(view.camera_to_world, dtype=torch.float64)
         if matrix.shape != (4, 4):
-            raise InputError(f"camera_to_world of {view.image} has shape {tuple(matrix.shape)}; it must be 4 x 4 numbers")
+            raise InputError(
+                f"camera_to_world of {view.image} has shape {tuple(matrix.shape)}; it must be 4 x 4 numbers"
+            )
         matrix = torch.linalg.inv(matrix)
-    image = _shape_picture(read_image(view.image), config)
+    image = _shaped(read_image(view.image), config)
     own = view.fov is not None or view.intrinsics is not None
     camera = _camera(
         image,
@@ -121,23 +124,23 @@ def _read_view(config: InputConfig, view: ViewConfig) -> View:
         config.pixel_center,
         matrix,
     )
-    path = view.depth or (config.depth and str(_depth_file(config.depth, Path(view.image))))
+    path = view.depth or (config.depth and str(find_depth(config.depth, Path(view.image))))
     depth = None if path is None else _fit(_read_depth(config, path), image)
     return View(image, camera, depth, Path(view.image).name)
 
 
 def _read_posed(config: InputConfig, source: str) -> Inputs:
     """Pictures of a camera file."""
-    pictures = None if config.images is None else _pictures(config.images)
-    size = None if config.camera_size is None else _pair(config.camera_size, "camera_size")
+    pictures = None if config.images is None else find_pictures(config.images)
+    size = None if config.camera_size is None else pair(config.camera_size, "camera_size")
     if size is None and pictures:
-        image = _shape_picture(read_image(pictures[0]), config)
+        image = _shaped(read_image(pictures[0]), config)
         size = image.shape[2], image.shape[1]
     posed = _read_any(source, config.intrinsics, size, config.pixel_center)
     views = []
     for index in _chosen(posed, config.use):
         file = pictures[index] if pictures and index < len(pictures) else posed.picture(index)
-        image = _shape_picture(read_image(file), config)
+        image = _shaped(read_image(file), config)
         one = posed.images[index]
         camera = one.camera.resize(image.shape[2], image.shape[1])
         path = _depth_of(config, file, posed, index)
@@ -149,9 +152,9 @@ def _read_posed(config: InputConfig, source: str) -> Inputs:
 def _read_video(config: InputConfig, source: str) -> Inputs:
     """Frames of a film or folder, all from one camera, or each from its own."""
     folder = Path(source)
-    names = [path.name for path in _pictures(source)] if folder.is_dir() else []
+    names = [path.name for path in find_pictures(source)] if folder.is_dir() else []
     frames = [read_image(folder / name) for name in names] if names else list(read_video(source))
-    frames = [_shape_picture(frame, config) for frame in frames]
+    frames = [_shaped(frame, config) for frame in frames]
     first = frames[0]
     if any(frame.shape != first.shape for frame in frames):
         raise InputError(f"pictures of {source} have unlike sizes; bring them to one with --resize")
@@ -165,7 +168,7 @@ def _read_video(config: InputConfig, source: str) -> Inputs:
         cameras = [_camera(first, config.fov, config.intrinsics, config.pixel_center, None)] * len(frames)
     depths: Sequence[Depth | None] = [None] * len(frames)
     if config.depth is not None:
-        files = _depth_files(config.depth)
+        files = find_depths(config.depth)
         if len(files) != len(frames):
             raise InputError(f"{config.depth} holds {len(files)} depth maps, but {source} has {len(frames)} frames")
         read = read_depths(
@@ -189,18 +192,13 @@ def _read_video(config: InputConfig, source: str) -> Inputs:
 def _read_any(
     path: str, intrinsics: Sequence[float] | None, size: tuple[int, int] | None, center: float = 0.5
 ) -> PosedImages:
-    """Cameras of a file, told intrinsics and size where its format has none."""
-    try:
-        return read_cameras(path)
-    except InputError as error:
-        if isinstance(error, FileError):
-            raise
-    try:
-        return read_cameras(path, size=size)
-    except InputError as error:
-        if isinstance(error, FileError):
-            raise
-    return read_cameras(path, intrinsics=intrinsics, size=size, pixel_center=center)
+    """Cameras of a file, told what its format has no place for."""
+    kind = find_format(path)
+    if kind in ("log", "tum", "matrices"):
+        return read_cameras(path, intrinsics=intrinsics, size=size, pixel_center=center)
+    if kind == "mvsnet":
+        return read_cameras(path, size=size, pixel_center=center)
+    return read_cameras(path, size=size) if kind == "transforms" else read_cameras(path)
 
 
 def _chosen(posed: PosedImages, use: Sequence[str] | None) -> list[int]:
@@ -209,7 +207,9 @@ def _chosen(posed: PosedImages, use: Sequence[str] | None) -> list[int]:
         return list(range(len(posed)))
     found = []
     for name in use:
-        matches = [index for index, known in enumerate(posed.names) if name in (known, Path(known).name, Path(known).stem)]
+        matches = [
+            index for index, known in enumerate(posed.names) if name in (known, Path(known).name, Path(known).stem)
+        ]
         if not matches and name.isdecimal() and int(name) < len(posed):
             matches = [int(name)]
         if len(matches) != 1:
@@ -219,47 +219,12 @@ def _chosen(posed: PosedImages, use: Sequence[str] | None) -> list[int]:
     return found
 
 
-def _pictures(folder: str) -> list[Path]:
-    """Pictures of a folder, sorted by name."""
-    place = Path(folder)
-    found = sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES) if place.is_dir() else []
-    if not found:
-        raise FileError(f"folder {folder} holds no pictures; give the folder that does")
-    return found
-
-
 def _depth_of(config: InputConfig, picture: Path, posed: PosedImages, index: int) -> Path | None:
     """Depth map of an image of a camera file: as asked for, or as the camera file says."""
     if config.depth is not None:
-        return _depth_file(config.depth, picture)
+        return find_depth(config.depth, picture)
     name = posed.images[index].depth_name
     return None if name is None or posed.folder is None else posed.folder / name
-
-
-def _depth_file(given: str, picture: Path) -> Path:
-    """The depth map of a picture: the file itself, a pattern with {stem}, or the one in a folder with its stem."""
-    stem = picture.name.split(".")[0]
-    if "{stem}" in given:
-        return Path(given.replace("{stem}", stem))
-    place = Path(given)
-    if not place.is_dir():
-        return place
-    found = [path for path in _depth_files(given) if path.name.split(".")[0] == stem and path != picture]
-    if len(found) > 1:
-        found = [path for path in found if "depth" in path.name] or found
-    if len(found) != 1:
-        raise FileError(
-            f"folder {given} holds {len(found)} depth maps for {picture.name}; give the path with {{stem}} in place of "
-            f"{stem!r}"
-        )
-    return found[0]
-
-
-def _depth_files(folder: str) -> list[Path]:
-    place = Path(folder)
-    if not place.is_dir():
-        raise FileError(f"{folder} is not a folder; several pictures need one with a depth map for each")
-    return sorted(path for path in place.iterdir() if path.suffix.lower() in _DEPTH_SUFFIXES)
 
 
 def _read_depth(config: InputConfig, path: str) -> Depth:
@@ -272,29 +237,12 @@ def _read_depth(config: InputConfig, path: str) -> Depth:
     )
 
 
+def _shaped(image: Tensor, config: InputConfig) -> Tensor:
+    return shape_picture(image, config.resize, config.crop)
+
+
 def _fit(depth: Depth, image: Tensor) -> Depth:
     return fit_depth(depth, image.shape[2], image.shape[1])
-
-
-def _shape_picture(image: Tensor, config: InputConfig) -> Tensor:
-    """A picture resized and cut as asked."""
-    if config.resize is not None:
-        width, height = _pair(config.resize, "resize")
-        image = torch.nn.functional.interpolate(image[None], (height, width), mode="area")[0]
-    if config.crop is not None:
-        if len(config.crop) != 4 or min(config.crop) < 0:
-            raise InputError(f"crop is {config.crop}; give [left, top, width, height] in pixels")
-        left, top, width, height = config.crop
-        if left + width > image.shape[2] or top + height > image.shape[1]:
-            raise InputError(f"crop {config.crop} reaches beyond the picture of {image.shape[2]} x {image.shape[1]}")
-        image = image[:, top : top + height, left : left + width]
-    return image
-
-
-def _pair(values: Sequence[int], name: str) -> tuple[int, int]:
-    if len(values) != 2 or min(values) < 1:
-        raise InputError(f"{name} is {list(values)}; give [width, height] in pixels")
-    return values[0], values[1]
 
 
 def _straighten(view: View, lens: Lens) -> View:

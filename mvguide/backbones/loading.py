@@ -15,6 +15,7 @@ from mvguide.errors import ConfigError, ModelError
 EMBEDDED = {"tiny": Path(str(files("mvguide"))) / "backbones" / "assets" / "tiny"}
 """Models that come with the package, by name."""
 
+
 def find_model(name: str | Path) -> Path:
     """Folder of an embedded model, or the name as a path."""
     return EMBEDDED.get(str(name), Path(name))
