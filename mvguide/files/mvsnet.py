@@ -18,6 +18,7 @@ from mvguide.errors import FileError, InputError
 from mvguide.files.posed import WHAT, PosedImage, PosedImages, Size, check_size, posed_camera
 from mvguide.files.text import finite_numbers, read_lines, read_matrix
 from mvguide.geometry.camera import Camera
+from mvguide.reading import is_file, is_folder
 
 _ADVICE = "give an MVSNet camera file, text with the words extrinsic and intrinsic"
 
@@ -25,7 +26,7 @@ _ADVICE = "give an MVSNet camera file, text with the words extrinsic and intrins
 def mvsnet_files(folder: Path) -> list[Path]:
     """The camera files of a folder or of its `cams`, sorted by name: `*_cam.txt`, else 00000000.txt and the like."""
     for place in (folder, folder / "cams"):
-        files = sorted(file for file in place.glob("*.txt") if file.is_file())
+        files = sorted(file for file in place.glob("*.txt") if is_file(file))
         named = [file for file in files if file.stem.endswith("_cam")]
         found = named or [file for file in files if file.stem.isdigit()]
         if found:
@@ -51,7 +52,7 @@ def read_mvsnet(path: str | os.PathLike[str], *, size: Size | None = None, pixel
         InputError: the size is missing or wrong.
     """
     source = Path(path)
-    files = mvsnet_files(source) if source.is_dir() else [source]
+    files = mvsnet_files(source) if is_folder(source) else [source]
     if not files:
         raise FileError(f"folder {source} holds no MVSNet cameras (*_cam.txt); give the folder cams or one file")
     checked = check_size(source, "an MVSNet camera", size)
@@ -59,7 +60,7 @@ def read_mvsnet(path: str | os.PathLike[str], *, size: Size | None = None, pixel
         raise InputError(f"pixel_center is {pixel_center}; it must be 0.5 or 0.0")
     read = [_camera(file, checked, pixel_center) for file in files]
     place = files[0].absolute().parent
-    pictures = place.parent / "images" if (place.parent / "images").is_dir() else place
+    pictures = place.parent / "images" if is_folder(place.parent / "images") else place
     images = [PosedImage(file.stem.removesuffix("_cam"), camera) for file, (camera, _) in zip(files, read, strict=True)]
     ranges = [depths for _, depths in read]
     bounds = [_bounds(depths) for depths in ranges]
