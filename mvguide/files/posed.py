@@ -215,7 +215,7 @@ def quaternions(rotations: Tensor) -> np.ndarray:
     """Quaternions (w, x, y, z), w >= 0, float64 [F, 4] of rotations [F, 3, 3]: the inverse of `rotation_matrix`."""
     from scipy.spatial.transform import Rotation  # slow to import, and only writers need it
 
-    return np.roll(Rotation.from_matrix(rotations.numpy()).as_quat(canonical=True), 1, axis=1)
+    return np.roll(Rotation.from_matrix(rotations.detach().numpy()).as_quat(canonical=True), 1, axis=1)
 
 
 def writable_batch(cameras: Camera, count: int | None = None, names: str = "names") -> Camera:

@@ -156,6 +156,16 @@ def test_transforms_with_lenses_sizes_and_depths_of_their_own(tmp_path):
     assert [image.depth_name for image in read.images] == ["d/0.pfm", "d/1.pfm"]
     assert [image.mask_name for image in read.images] == ["m/0.png", None]
     assert read.extra == {"applied_scale": 2}
+    for name in ("x" * 5000, "a\0b"):  # names that no disk can hold
+        document = json.loads((tmp_path / "a.json").read_text())
+        document["frames"][0]["file_path"] = name
+        (tmp_path / "long.json").write_text(json.dumps(document))
+        with pytest.raises(FileError, match="does not exist"):
+            read_cameras(tmp_path / "long.json").picture(0)
+        del document["w"]
+        (tmp_path / "long.json").write_text(json.dumps(document))
+        with pytest.raises(FileError, match="no w and h"):
+            read_cameras(tmp_path / "long.json")
     document = json.loads((tmp_path / "a.json").read_text()) | {"k1": 0.1, "p2": -0.01}
     document["frames"][1] |= {"k1": 0.2, "w": 400, "h": 300, "fl_x": 10, "fl_y": 11, "cx": 12, "cy": 13}
     (tmp_path / "a.json").write_text(json.dumps(document))

@@ -19,8 +19,8 @@ CASES = [
     ("llff", {}),
     *((f"colmap {place} {part}", {}) for place in ("text", "binary") for part in ("cameras", "images", "points3D")),
 ]
-SECONDS = 20.0
-"""Far above what the slowest case takes on a busy machine, far below what a damaged count of 2^63 would take."""
+SECONDS = 5.0
+"""Of the processor, not the clock: far above what a case takes, far below what a damaged count of 2^63 would."""
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def test_damaged_files_raise_nothing_else(files, name, options):
     def check(kind, seed, forced):
         content = damage(contents[name], kind, seed, others)
         paths[name].write_bytes(content)
-        started = time.monotonic()
+        started = time.process_time()
         read = result_or_error(read_cameras, paths[name], format=name.split()[0] if forced else None, **options)
-        assert time.monotonic() - started < SECONDS
+        assert time.process_time() - started < SECONDS
         if isinstance(read, MvguideError):
             sentence = str(read)
             assert str(paths[name].parent) in sentence
