@@ -39,6 +39,22 @@ def check_readable(path: str | os.PathLike[str], what: str) -> Path:
     return Path(path)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; False too for names that the system refuses (too long, a zero byte, no permission)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; False too for names that the system refuses (too long, a zero byte, no permission)."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def decoding(path: str | os.PathLike[str], what: str, advice: str) -> Iterator[None]:
     """Run a decoder: whatever it raises on damaged bytes comes out as one FileError.

@@ -21,6 +21,7 @@ from mvguide.files import colmap_binary, colmap_text
 from mvguide.files.colmap_parts import RawCamera, RawImage, RawPoints
 from mvguide.files.posed import WHAT, PosedImage, PosedImages, posed_camera, rotation_matrix, whole_pixels
 from mvguide.geometry.lens import Lens
+from mvguide.reading import is_file, is_folder
 
 _PLACES = ("", "sparse/0", "sparse", "colmap/sparse/0")
 _PARTS = {".bin": colmap_binary, ".txt": colmap_text}
@@ -51,10 +52,10 @@ _MODELS = {
 def find_colmap(path: str | os.PathLike[str]) -> Path | None:
     """The folder of a COLMAP model at or below a path (itself, sparse/0, sparse), or None where there is none."""
     folder = Path(path)
-    folder = folder.parent if folder.is_file() else folder
+    folder = folder.parent if is_file(folder) else folder
     for place in _PLACES:
         for suffix in _PARTS:
-            if all((folder / place / f"{part}{suffix}").is_file() for part in ("cameras", "images")):
+            if all(is_file(folder / place / f"{part}{suffix}") for part in ("cameras", "images")):
                 return folder / place
     return None
 
@@ -79,17 +80,17 @@ def read_colmap(path: str | os.PathLike[str]) -> PosedImages:
             f"{WHAT} {path} is no COLMAP model: cameras and images (.bin or .txt) are neither in it nor in sparse/0; "
             "give the folder of the model"
         )
-    suffix = next(suffix for suffix in _PARTS if (folder / f"cameras{suffix}").is_file())
+    suffix = next(suffix for suffix in _PARTS if is_file(folder / f"cameras{suffix}"))
     parts, images_file = _PARTS[suffix], folder / f"images{suffix}"
     cameras = parts.read_cameras_part(folder / f"cameras{suffix}")
     raw_images = sorted(parts.read_images_part(images_file), key=lambda image: image.name)
     points_file = folder / f"points3D{suffix}"
-    points = parts.read_points_part(points_file) if points_file.is_file() else RawPoints.none()
+    points = parts.read_points_part(points_file) if is_file(points_file) else RawPoints.none()
     if not raw_images:
         raise FileError(f"{WHAT} {images_file} has no images; give a model with registered images")
     posed = [_posed(raw, cameras, images_file) for raw in raw_images]
     places = folder.absolute(), folder.absolute().parent, folder.absolute().parent.parent
-    pictures = next((place / "images" for place in places if (place / "images").is_dir()), places[0] / "images")
+    pictures = next((place / "images" for place in places if is_folder(place / "images")), places[0] / "images")
     if len(points.ids) == 0:
         return PosedImages(posed, folder=pictures)
     xyz = torch.from_numpy(points.xyz)

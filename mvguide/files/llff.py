@@ -14,7 +14,7 @@ import torch
 
 from mvguide.errors import FileError
 from mvguide.files.posed import WHAT, PosedImage, PosedImages, posed_camera, whole_pixels
-from mvguide.reading import check_readable, decoding
+from mvguide.reading import check_readable, decoding, is_folder
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -39,12 +39,12 @@ def read_llff(path: str | os.PathLike[str]) -> PosedImages:
         FileError: missing, damaged, not N x 17 finite numbers, a size that is no count of pixels, a matrix that is not
             rigid.
     """
-    source = Path(path) / "poses_bounds.npy" if Path(path).is_dir() else Path(path)
+    source = Path(path) / "poses_bounds.npy" if is_folder(Path(path)) else Path(path)
     file = check_readable(source, WHAT)
     with decoding(file, WHAT, "give a poses_bounds.npy as LLFF writes it"):
         # Mapped, for a header may claim any size: more than the file holds is refused before anything is allocated.
         mapped = np.load(file, mmap_mode="r", allow_pickle=False)
-        shape = getattr(mapped, "shape", ())
+        shape: tuple[int, ...] = getattr(mapped, "shape", ())
         if len(shape) != 2 or shape[1] != 17 or shape[0] < 1:
             raise FileError(f"{WHAT} {file} has shape {shape}; a poses_bounds.npy of LLFF is N x 17")
         if mapped.dtype.kind not in "fiu":
@@ -53,11 +53,8 @@ def read_llff(path: str | os.PathLike[str]) -> PosedImages:
     if not np.isfinite(table).all():
         raise FileError(f"{WHAT} {file} holds NaN or infinite values; write it again")
     pictures = file.absolute().parent / "images"
-    names = (
-        sorted(entry.name for entry in pictures.iterdir() if entry.suffix.lower() in _PICTURES)
-        if (pictures.is_dir())
-        else []
-    )
+    entries = pictures.iterdir() if is_folder(pictures) else ()
+    names = sorted(entry.name for entry in entries if entry.suffix.lower() in _PICTURES)
     found = len(names) == len(table)
     images = []
     for index, row in enumerate(table):

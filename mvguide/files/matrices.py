@@ -23,6 +23,7 @@ from mvguide.files.posed import (
 )
 from mvguide.files.text import exact_words, read_lines, read_matrix, write_lines
 from mvguide.geometry.camera import Camera
+from mvguide.reading import is_file, is_folder
 
 _ADVICE = "give text with 4 lines of 4 numbers a camera"
 
@@ -57,7 +58,7 @@ def read_matrices(
         camera = posed_camera(read_matrix(file, lines), stored, *given, f"{WHAT} {file}, image {name}")
         return PosedImage(name, camera)
 
-    if not source.is_dir():
+    if not is_folder(source):
         lines = read_lines(source, WHAT, _ADVICE)
         if not lines or len(lines) % 4:
             raise FileError(f"{WHAT} {source} has {len(lines)} lines; 4 x 4 matrices have 4 for each camera")
@@ -75,7 +76,7 @@ def read_matrices(
 
 def matrix_files(folder: Path) -> list[Path]:
     """The `*.pose.txt` of a folder, sorted by name."""
-    return sorted(file for file in folder.glob("*.pose.txt") if file.is_file())
+    return sorted(file for file in folder.glob("*.pose.txt") if is_file(file))
 
 
 def write_matrices(path: str | os.PathLike[str], cameras: Camera, *, world_to_camera: bool = False) -> None:

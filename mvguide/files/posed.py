@@ -17,6 +17,7 @@ from torch import Tensor
 from mvguide.errors import FileError, InputError
 from mvguide.geometry.camera import Camera, rigid_fault, stack
 from mvguide.geometry.lens import Lens
+from mvguide.reading import is_file
 
 WHAT = "camera file"
 MAX_SIDE = 1_000_000
@@ -90,7 +91,7 @@ class PosedImages:
             raise FileError(f"image {name} of the camera file has no picture by name; give the pictures beside it")
         for suffix in _SUFFIXES if "\0" not in name else ():
             picture = self.folder / f"{name}{suffix}"
-            if picture.is_file():
+            if is_file(picture):
                 return picture
         raise FileError(f"picture {str(self.folder / name)!r} of the camera file does not exist; check the folder")
 
@@ -126,8 +127,10 @@ def posed_camera(
         raise FileError(f"{where}: {error}") from error
     if stored == "camera_to_world":
         camera = replace(camera, world_to_camera=camera.camera_to_world)
-    if not bool(torch.isfinite(camera.world_to_camera).all()):
-        raise FileError(f"{where}: {stored} lies too far from the origin to be inverted; check the numbers of the file")
+        # Overflow aside, a matrix at the edge of the tolerance may have an inverse beyond it.
+        fault = rigid_fault(camera.world_to_camera, "the inverse of camera_to_world")
+        if fault:
+            raise FileError(f"{where}: {fault}")
     return camera
 
 
@@ -212,7 +215,7 @@ def quaternions(rotations: Tensor) -> np.ndarray:
     """Quaternions (w, x, y, z), w >= 0, float64 [F, 4] of rotations [F, 3, 3]: the inverse of `rotation_matrix`."""
     from scipy.spatial.transform import Rotation  # slow to import, and only writers need it
 
-    return np.roll(Rotation.from_matrix(rotations.numpy()).as_quat(canonical=True), 1, axis=1)
+    return np.roll(Rotation.from_matrix(rotations.detach().numpy()).as_quat(canonical=True), 1, axis=1)
 
 
 def writable_batch(cameras: Camera, count: int | None = None, names: str = "names") -> Camera:

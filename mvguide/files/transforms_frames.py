@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from mvguide.errors import FileError
-from mvguide.files.posed import WHAT, PosedImage, PosedImages, Size, check_size, posed_camera
+from mvguide.files.posed import MAX_SIDE, WHAT, PosedImage, PosedImages, Size, check_size, posed_camera
 from mvguide.geometry.lens import Lens
-from mvguide.reading import check_readable, decoding
+from mvguide.reading import check_readable, decoding, is_file
 
 INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
 _LENS = ("k1", "k2", "k3", "p1", "p2")
@@ -151,7 +151,7 @@ def _number(value: Any, name: str, where: str) -> float:
 
 def _whole(value: Any, name: str, where: str) -> int:
     number = _number(value, name, where)
-    if number != int(number) or not 1 <= number <= 1_000_000:
+    if number != int(number) or not 1 <= number <= MAX_SIDE:
         raise FileError(f"{where} has {name} = {number:g}; it is a whole number of pixels, at least 1")
     return int(number)
 
@@ -162,7 +162,7 @@ def _picture_size(folder: Path, frames: Sequence[Any]) -> tuple[int, int] | None
         name = frame.get("file_path") if isinstance(frame, dict) else None
         for suffix in ("", ".png", ".jpg") if isinstance(name, str) and "\0" not in name else ():
             picture = folder / f"{name}{suffix}"
-            if picture.is_file():
+            if is_file(picture):
                 with (
                     decoding(picture, "picture", "give a picture that opens in a viewer"),
                     Image.open(picture) as image,
