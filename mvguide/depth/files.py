@@ -53,8 +53,10 @@ def read_depth(
     kind: DepthKind | None = None,
     invalid: float | None = None,
     median_depth: float | None = None,
+    baseline: float | None = None,
+    focal: float | None = None,
 ) -> Depth:
-    """Read a depth map from `.npy`, `.npz` (one array, or one named `depth`), `.pfm`, `.png` or `.tif`.
+    """Read a depth map from `.npy`, `.npz` (one array, or one named `depth`), `.pfm`, `.png`, `.tif` or `.exr`.
 
     Depth is `z = unit * stored + offset`. There is no data where the file stores 0, +infinity, `invalid`, or in 16-bit
     integers 65535 (the sensors' mark). NaN is refused unless `invalid=nan` declares it: undeclared, it is
@@ -63,15 +65,22 @@ def read_depth(
     Inverse depth (`kind="disparity"`, larger = nearer) becomes depth by `disparity_to_depth`: negatives are shifted to
     0, 0 is far away (and valid), and the median depth is `median_depth`. No data: +infinity and `invalid` alone.
 
+    Stereo disparity (`kind="disparity"` with `baseline` and `focal`) is in pixels between two rectified cameras, and
+    metric: `z = baseline * focal / (unit * stored + offset)`. There is no data where the file stores 0, +infinity or
+    `invalid` (and 65535 in 16-bit integers), as for depth.
+
     Args:
         path: the file.
         unit: scene units in one stored unit (0.001 for millimetres in a scene in metres); negative only with an offset,
-            for files that store nearness (`8 (1 - v/255)` is unit -8/255, offset 8).
-        offset: scene units added.
+            for files that store nearness (`8 (1 - v/255)` is unit -8/255, offset 8). For stereo disparity pixels in
+            one stored unit (1/256 for KITTI), above 0.
+        offset: scene units added; for stereo disparity pixels (Middlebury's doffs).
         kind: what is stored. None: depth, but refused where `looks_like_disparity` says that it is not; "depth"
             believes the caller, and refuses negative values only.
         invalid: one more stored value that means "no data"; may be NaN.
-        median_depth: scene units; for disparity only, 1 by default.
+        median_depth: scene units; for relative disparity only, 1 by default.
+        baseline: distance of the two cameras, scene units.
+        focal: focal length in pixels of this map, not of a picture of another size.
 
     Raises:
         FileError: missing, damaged, not a depth map, no valid value, negative depth, undeclared NaN, or inverse depth
@@ -79,10 +88,14 @@ def read_depth(
         InputError: options that do not fit together.
     """
     _check_options(unit, offset, kind, median_depth)
+    is_stereo = _check_stereo(kind, unit, offset, median_depth, baseline, focal)
     stored = read_stored(path)
-    known = _known(stored, path, kind, invalid)
+    is_relative = kind == "disparity" and not is_stereo
+    known = _known(stored, path, is_relative, invalid)
     depth = np.zeros(stored.shape)
-    if kind == "disparity":
+    if baseline is not None and focal is not None:
+        depth[known] = _stereo_depth(unit * stored[known].astype(np.float64) + offset, path, baseline * focal)
+    elif is_relative:
         # Disparity 0 everywhere would put all of the scene on the far plane: no map at all.
         if not known.any() or (stored[known].max() <= 0 and np.ptp(stored[known]) == 0):
             raise FileError(f"disparity map {path} has no value above 0: nothing in it is near; write it again")
@@ -96,7 +109,7 @@ def read_depth(
     valid = torch.isfinite(values) & (values > 0)
     if not bool(valid.any()):
         raise FileError(f"depth map {path} has no depth that can be told from 0 or infinity; check unit {unit:g}")
-    return Depth(torch.where(valid, values, 0.0), valid, is_metric=kind != "disparity")
+    return Depth(torch.where(valid, values, 0.0), valid, is_metric=not is_relative)
 
 
 def _check_options(unit: float, offset: float, kind: str | None, median_depth: float | None) -> None:
@@ -104,22 +117,60 @@ def _check_options(unit: float, offset: float, kind: str | None, median_depth: f
         raise InputError(f"depth_kind is {kind!r}; it is 'depth' or 'disparity'")
     if not (math.isfinite(unit) and math.isfinite(offset)) or unit == 0 or (unit < 0 and offset <= 0):
         raise InputError(f"depth_unit is {unit:g} with offset {offset:g}; give scene units per stored unit, above 0")
-    if kind == "disparity" and (unit != 1 or offset != 0):
-        raise InputError(
-            f"depth_unit is {unit:g}, but relative inverse depth has no unit; leave it out, and give median_depth"
-        )
     if median_depth is not None and kind != "disparity":
         raise InputError("median_depth sets the scale of inverse depth; for depth give depth_unit instead")
     if median_depth is not None and not (math.isfinite(median_depth) and median_depth > 0):
         raise InputError(f"median_depth is {median_depth:g}; give a distance above 0 in scene units")
 
 
-def _known(stored: np.ndarray, path: str | os.PathLike[str], kind: str | None, invalid: float | None) -> np.ndarray:
+def _check_stereo(
+    kind: str | None,
+    unit: float,
+    offset: float,
+    median_depth: float | None,
+    baseline: float | None,
+    focal: float | None,
+) -> bool:
+    """Whether the disparity is that of a stereo pair; refuses half of the numbers that it needs."""
+    if baseline is None and focal is None:
+        if kind == "disparity" and (unit != 1 or offset != 0):
+            raise InputError(
+                f"depth_unit is {unit:g}, but relative inverse depth has no unit; leave it out and give median_depth, "
+                "or for stereo give baseline and focal"
+            )
+        return False
+    if baseline is None or focal is None:
+        given, lacking = ("baseline", "focal") if focal is None else ("focal", "baseline")
+        raise InputError(f"{given} was given without {lacking}; stereo disparity needs both, relative disparity none")
+    if kind != "disparity":
+        raise InputError(f"baseline and focal belong to stereo disparity, but depth_kind is {kind!r}; say 'disparity'")
+    if not (0 < baseline < math.inf and 0 < focal < math.inf):
+        raise InputError(f"baseline is {baseline:g} and focal {focal:g}; both must be above 0 (scene units, pixels)")
+    if median_depth is not None:
+        raise InputError("median_depth sets the scale of relative disparity; baseline and focal already give one")
+    if unit < 0:
+        raise InputError(f"depth_unit is {unit:g}; for stereo disparity give pixels in one stored unit, above 0")
+    return True
+
+
+def _stereo_depth(disparity: np.ndarray, path: str | os.PathLike[str], product: float) -> np.ndarray:
+    """z = baseline * focal / d; infinite, which is no data, where d is 0."""
+    behind = float((disparity < 0).mean())
+    if behind > 0:
+        raise FileError(
+            f"stereo disparity {path} is negative in {behind:.1%} of its pixels; if one negative number means no data, "
+            "declare it with --depth_invalid"
+        )
+    with np.errstate(divide="ignore", over="ignore"):
+        return product / disparity
+
+
+def _known(stored: np.ndarray, path: str | os.PathLike[str], is_relative: bool, invalid: float | None) -> np.ndarray:
     """Where the file holds data, bool [H, W]; refuses NaN, -infinity and a map without data."""
     known = np.ones(stored.shape, dtype=bool)
     if invalid is not None:
         known &= ~np.isnan(stored) if math.isnan(invalid) else stored != invalid
-    if kind != "disparity":
+    if not is_relative:
         known &= stored != 0
         if stored.dtype.kind in "iu" and stored.dtype.itemsize == 2:
             known &= stored != 65535

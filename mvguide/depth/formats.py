@@ -1,6 +1,6 @@
 """Decoders of depth files: the stored numbers as an array [H, W], nothing interpreted yet.
 
-`.npy`, `.npz`, `.pfm`, `.png`, `.tif` and `.tiff`. Pickles are never opened, and every size is checked against the
+`.npy`, `.npz`, `.pfm`, `.png`, `.tif`, `.tiff` and `.exr`. Pickles are never opened, and every size is checked against the
 bytes that are really there before memory is taken for it.
 """
 
@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from mvguide.depth.exr import read_exr
 from mvguide.errors import FileError
 from mvguide.files.images import MAX_PIXELS, check_size
 from mvguide.reading import check_readable, decoding
@@ -147,4 +148,5 @@ _READERS: dict[str, Callable[[Path], np.ndarray]] = {
     ".png": _read_picture,
     ".tif": _read_picture,
     ".tiff": _read_picture,
+    ".exr": read_exr,
 }

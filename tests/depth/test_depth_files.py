@@ -155,11 +155,37 @@ def test_declared_marks_of_no_data(tmp_path):
         ({"kind": "disparity", "unit": 0.001}, "inverse depth has no unit"),
         ({"median_depth": 2.0}, "sets the scale of inverse depth"),
         ({"kind": "disparity", "median_depth": 0.0}, "median_depth is 0"),
+        ({"kind": "disparity", "baseline": 0.1}, "baseline was given without focal; stereo disparity needs both"),
+        ({"kind": "disparity", "focal": 500.0}, "focal was given without baseline"),
+        ({"baseline": 0.1, "focal": 500.0}, "belong to stereo disparity, but depth_kind is None"),
+        ({"kind": "disparity", "baseline": 0.0, "focal": 500.0}, "baseline is 0 and focal 500; both must be above 0"),
+        ({"kind": "disparity", "baseline": 0.1, "focal": 9.0, "median_depth": 2.0}, "already give one"),
+        ({"kind": "disparity", "baseline": 0.1, "focal": 9.0, "unit": -1.0, "offset": 9.0}, "pixels in one stored"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, options, words):
     with pytest.raises(InputError, match=words):
         read_depth(saved(tmp_path / "a.npy", MAP), **options)
+
+
+def test_stereo_disparity_is_metric(tmp_path):
+    # z = b f / d: KITTI's baseline and focal length, disparity in 1/256 pixels, 0 where nothing was matched.
+    values = np.array([[0, 256 * 40], [256 * 80 + 128, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    depth = read_depth(tmp_path / "a.png", kind="disparity", baseline=0.54, focal=721.5, unit=1 / 256)
+    assert depth.is_metric
+    assert depth.valid.tolist() == [[False, True], [True, False]]
+    assert depth.values[depth.valid].tolist() == pytest.approx([0.54 * 721.5 / 40, 0.54 * 721.5 / 80.5], rel=1e-6)
+    pixels = 0.1 * 300 / MAP - 2  # Middlebury: doffs = 2 pixels
+    depth = read_depth(
+        saved(tmp_path / "b.npy", pixels), kind="disparity", baseline=0.1, focal=300.0, offset=2.0, invalid=-1.0
+    )
+    assert np.allclose(depth.values.numpy(), MAP, rtol=1e-5)
+    pixels[2, 3] = -16
+    with pytest.raises(FileError, match=r"negative in 1\.6% of its pixels.*--depth_invalid"):
+        read_depth(saved(tmp_path / "c.npy", pixels), kind="disparity", baseline=0.1, focal=300.0)
+    depth = read_depth(tmp_path / "c.npy", kind="disparity", baseline=0.1, focal=300.0, offset=2.0, invalid=-16)
+    assert depth.valid.logical_not().nonzero().tolist() == [[2, 3]]
 
 
 def test_disparity_becomes_depth_with_the_median_asked_for(tmp_path):
