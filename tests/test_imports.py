@@ -102,5 +102,5 @@ def test_trajectory_kinds_of_the_command_line_are_those_of_the_library() -> None
     from mvguide.config import TrajectoryConfig, TrajectoryKind
     from mvguide.geometry.trajectory import TRAJECTORIES
 
-    assert set(get_args(TrajectoryKind)) == set(TRAJECTORIES) | {"file"}
+    assert set(get_args(TrajectoryKind)) == set(TRAJECTORIES) | {"views", "still", "file"}
     assert set(TrajectoryConfig().params()) == set()

@@ -86,7 +86,9 @@ def plane_sweep(
     return Depth(depth, torch.ones_like(kept), is_metric=True), torch.where(kept, confidence, 0.0)
 
 
-def depth_range(cameras: Camera, index: int, near: float | None = None, far: float | None = None) -> tuple[float, float]:
+def depth_range(
+    cameras: Camera, index: int, near: float | None = None, far: float | None = None
+) -> tuple[float, float]:
     """Nearest and farthest depth worth looking for in one of several posed pictures; see `plane_sweep` for the rule.
 
     Args:
