@@ -41,6 +41,7 @@ def find_depth(given: str, picture: Path) -> Path:
 
 
 def find_depths(folder: str) -> list[Path]:
+    """Depth maps of a folder, sorted by name. Raises FileError where it is no folder."""
     place = Path(folder)
     if not place.is_dir():
         raise FileError(f"{folder} is not a folder; several pictures need one with a depth map for each")

@@ -158,7 +158,7 @@ class MultiViewPipeline:
             "seed": generator.initial_seed(),
             "conditioning": asdict(told),
         }
-        return Result(decoded, warps, picture, trajectory, schedule, table, x.cpu(), settings, stages.seconds)
+        return Result(decoded, warps, picture, views, trajectory, schedule, table, x.cpu(), settings, stages.seconds)
 
     def search_table(
         self, schedule: SigmaSchedule, warps: Warps, *, rule: RuleName = "exact", by_frame: bool = False

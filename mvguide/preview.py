@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mvguide.diagnosis import diagnose
@@ -17,7 +16,7 @@ from mvguide.files.images import write_png
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
 from mvguide.moments import Moments
-from mvguide.view import View, fit_camera
+from mvguide.view import View, fit_camera, scene_points
 from mvguide.warps import Warps, parallax, warp_views
 
 
@@ -81,26 +80,15 @@ class Preview:
         with output_folder(folder, stale=()) as out:
             write_video(out / "warps.mp4", marked, fps)
             write_png(out / "sheet.png", video_sheet({"warp": marked, "confidence": self._confidence()}, notes))
-            plot_path(out / "path.png", [view.camera for view in self.views], self.trajectory, self._points())
+            plot_path(
+                out / "path.png", [view.camera for view in self.views], self.trajectory, scene_points(self.views, 6000)
+            )
             document = {"warnings": self.warnings, "frames": self.table()}
             (out / "preview.json").write_text(json.dumps(document, indent=2) + "\n")
         return Path(folder)
 
     def _confidence(self) -> Tensor:
         return self.warps.confidence.expand(-1, 3, -1, -1)
-
-    def _points(self) -> tuple[Tensor, Tensor]:
-        """Some thousand points of all views with their colours, ``[N, 3]`` each."""
-        points, colours = [], []
-        for view in self.views:
-            depth = view.require_depth()
-            rows, columns = depth.valid.nonzero(as_tuple=True)
-            step = max(1, len(rows) * len(self.views) // 6000)
-            rows, columns = rows[::step], columns[::step]
-            pixels = view.camera.pixel_grid()[rows, columns]
-            points.append(view.camera.unproject(pixels, depth.values[rows, columns].double()))
-            colours.append(view.image[:, rows, columns].T)
-        return torch.cat(points), torch.cat(colours)
 
 
 def preview(

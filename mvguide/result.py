@@ -2,22 +2,25 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.evaluation.pictures import mark_holes, plot_table, video_sheet
 from mvguide.files.atomic import output_folder
+from mvguide.files.colmap_text import write_colmap
 from mvguide.files.images import write_png
 from mvguide.files.transforms import write_transforms
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.table import LambdaTable
-from mvguide.view import View
+from mvguide.view import View, scene_points
 from mvguide.warps import Warps
 
 REPORTED_PACKAGES = ("mvguide", "torch", "diffusers", "transformers", "numpy", "scipy")
@@ -30,7 +33,8 @@ class Result:
     Args:
         frames: ``[F, 3, H, W]`` float32 in [0, 1] on the CPU.
         warps: what guidance saw.
-        view: the input view at the video's size.
+        view: the input view that the model was given, at the video's size.
+        views: all input views, as given.
         trajectory: F cameras at the video's size.
         schedule: noise levels of the run.
         table: weights of the run.
@@ -42,6 +46,7 @@ class Result:
     frames: Tensor
     warps: Warps
     view: View
+    views: Sequence[View]
     trajectory: Camera
     schedule: SigmaSchedule
     table: LambdaTable
@@ -63,7 +68,11 @@ class Result:
 
     def sheet(self) -> Tensor:
         """Picture of the whole run, ``[3, H', W']``: input, warps with holes marked, and result in rows."""
-        inputs = self.view.image.expand(len(self.frames), -1, -1, -1)
+        # In each column the view that shows most of it.
+        size = (self.trajectory.width, self.trajectory.height)
+        shown = self.warps.shares.argmax(0).tolist()
+        fitted = {index: self.views[index].fit(*size).image for index in set(shown)}
+        inputs = torch.stack([fitted[index] for index in shown])
         rows = {
             "input": inputs,
             "warp": mark_holes(self.warps.image, self.warps.visible),
@@ -75,19 +84,27 @@ class Result:
     def save(self, folder: str | Path, fps: int | None = None) -> Path:
         """Write everything to a folder, whole or not at all.
 
-        ``video.mp4``, ``frames/0000.png`` ..., ``warps.mp4``, ``sheet.png``, ``cameras.json`` (nerfstudio layout),
-        ``lambda_table.npz`` and ``.png``, ``report.json``. Raises OutputError when the folder cannot be written.
+        ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a view), ``confidence/`` (0 ... 255),
+        ``warps.mp4``, ``sheet.png``, ``lambda_table.npz`` and ``.png``, ``report.json``; the cameras as
+        ``transforms.json`` (nerfstudio) and ``sparse/0`` (COLMAP text, with points of the views' depth): nerfstudio
+        and gsplat train on the folder as it is. Raises OutputError when the folder cannot be written.
         """
         fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
-        with output_folder(folder, stale=("frames/[0-9][0-9][0-9][0-9].png",)) as out:
-            names = [f"frames/{index:04d}.png" for index in range(len(self.frames))]
-            (out / "frames").mkdir()
-            for name, frame in zip(names, self.frames, strict=True):
-                write_png(out / name, frame)
+        names = [f"{index:04d}.png" for index in range(len(self.frames))]
+        stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence")]
+        with output_folder(folder, stale=stale) as out:
+            parts = {"images": self.frames, "masks": self.warps.visible, "confidence": self.warps.confidence}
+            for part, pictures in parts.items():
+                (out / part).mkdir()
+                for name, picture in zip(names, pictures, strict=True):
+                    write_png(out / part / name, picture)
             write_video(out / "video.mp4", self.frames, fps)
             write_video(out / "warps.mp4", mark_holes(self.warps.image, self.warps.visible), fps)
             write_png(out / "sheet.png", self.sheet())
-            write_transforms(out / "cameras.json", self.trajectory, names)
+            places = [f"images/{name}" for name in names]
+            masks = [{"mask_path": f"masks/{name}"} for name in names]
+            write_transforms(out / "transforms.json", self.trajectory, places, frame_extra=masks)
+            write_colmap(out / "sparse" / "0", self.trajectory, names, *scene_points(self.views, 20_000))
             self.table.save(out / "lambda_table.npz")
             plot_table(self.table, out / "lambda_table.png")
             (out / "report.json").write_text(json.dumps(self.report(), indent=2) + "\n")

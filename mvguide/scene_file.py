@@ -61,5 +61,5 @@ def _read(path: Path) -> InputConfig:
 
     views = found.views and [replace(v, image=str(here / v.image), depth=beside(v.depth)) for v in found.views]
     path_file = replace(found.trajectory, file=beside(found.trajectory.file))
-    places = {name: beside(getattr(found, name)) for name in _PATHS}
+    places: dict[str, Any] = {name: beside(getattr(found, name)) for name in _PATHS}
     return replace(found, views=views, trajectory=path_file, **places)

@@ -120,6 +120,20 @@ class View:
         return cls(picture, camera.check(), found, Path(image).name)
 
 
+def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:
+    """Evenly picked points of all views' depth maps, at most about ``count``: world ``[N, 3]``, colours ``[N, 3]``."""
+    points, colours = [], []
+    for view in views:
+        depth = view.require_depth()
+        rows, columns = depth.valid.nonzero(as_tuple=True)
+        step = max(1, -(-len(rows) * len(views) // count))
+        rows, columns = rows[::step], columns[::step]
+        pixels = view.camera.pixel_grid()[rows, columns]
+        points.append(view.camera.unproject(pixels, depth.values[rows, columns].double()))
+        colours.append(view.image[:, rows, columns].T)
+    return torch.cat(points), torch.cat(colours)
+
+
 def fit_camera(camera: Camera, width: int, height: int) -> Camera:
     """Camera, or trajectory, of the picture that :meth:`View.fit` makes."""
     crop = _Crop.cover(camera.width, camera.height, width, height)

@@ -52,12 +52,12 @@ def test_render_writes_a_whole_result(inputs: Path, capsys) -> None:
     assert report["settings"]["seed"] == 3
     assert report["settings"]["command"]["trajectory"]["kind"] == "truck"
     assert report["settings"]["size"] == [32, 24]
-    assert len(list(Path("out/a/frames").iterdir())) == 3
+    assert len(list(Path("out/a/images").iterdir())) == 3
     assert run(*arguments, "--seed", "3", "--out", "out/b", "--quiet") == 0
     said = capsys.readouterr()
     assert said.err == ""
     assert said.out == ""
-    for name in ("frames/0002.png", "video.mp4", "lambda_table.npz", "sheet.png"):
+    for name in ("images/0002.png", "video.mp4", "lambda_table.npz", "sheet.png"):
         assert Path("out/a", name).read_bytes() == Path("out/b", name).read_bytes()
 
 
@@ -204,7 +204,7 @@ GOOD = {"--image": "photo.png", "--depth": "depth.npy", "--out": "result"}
         ({"--guidance.table": "table14.npz", "--num_frames": "3"}, "25 rows x 14 columns.*num_frames=3"),
         ({"--guidance.table": "constant", "--guidance.weight": "3"}, "weight is 3"),
         ({"--guidance.kind": "top_share", "--guidance.floor": "2"}, "floor is 2"),
-        ({"--guidance.hole_radius": "-1"}, "radius is -1"),
+        ({"--hole_radius": "-1"}, "radius is -1"),
         ({"--guidance.cell_share": "0"}, "share is 0"),
         ({"--model": "nobody/nothing"}, "model 'nobody/nothing' cannot be loaded .* give tiny"),
         ({"--device": "cuda:99"}, "device 'cuda:99'"),
@@ -251,6 +251,6 @@ def test_pictures_of_every_kind_come_out_right(inputs: Path, mode: str) -> None:
         picture.convert(mode).save("kind.png")
         name = "kind.png"
     assert run("render", "--image", name, "--depth", "depth.npy", *QUICK, "--quiet", "--out", "kind") == 0
-    shown = np.asarray(Image.open("kind/frames/0000.png").convert("L")).astype(float)
+    shown = np.asarray(Image.open("kind/images/0000.png").convert("L")).astype(float)
     wanted = np.asarray(picture.convert("L").resize((32, 24), Image.Resampling.BILINEAR)).astype(float)
     assert np.abs(shown - wanted).mean() < 12

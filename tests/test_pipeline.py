@@ -13,7 +13,7 @@ import mvguide
 from mvguide.backbones.base import Conditioning
 from mvguide.errors import InputError, OutputError
 from mvguide.evaluation.metrics import psnr
-from mvguide.files.transforms import read_transforms
+from mvguide.files.cameras import read_cameras
 from mvguide.files.video import read_video
 from mvguide.scenes import packaged_scene, packaged_scenes
 from mvguide.warps import mean_flow, warp_views
@@ -140,16 +140,17 @@ def test_two_calls_of_the_readme(tmp_path: Path, pipe) -> None:
 
 
 def test_everything_is_written(tmp_path: Path, result: mvguide.Result) -> None:
-    (tmp_path / "out" / "frames").mkdir(parents=True)
-    (tmp_path / "out" / "frames" / "0009.png").write_bytes(b"of an older, longer result")
+    (tmp_path / "out" / "images").mkdir(parents=True)
+    (tmp_path / "out" / "images" / "0009.png").write_bytes(b"of an older, longer result")
     (tmp_path / "out" / "mine.txt").write_text("keep")
     result.save(tmp_path / "out", fps=5)
     names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
-    frames = [f"frames/{index:04d}.png" for index in range(FRAMES)]
+    pictures = [f"{part}/{k:04d}.png" for part in ("images", "masks", "confidence") for k in range(FRAMES)]
     assert names == sorted(
         [
-            *frames,
-            "cameras.json",
+            *pictures,
+            *(f"sparse/0/{part}.txt" for part in ("cameras", "images", "points3D")),
+            "transforms.json",
             "lambda_table.npz",
             "lambda_table.png",
             "mine.txt",
@@ -164,8 +165,17 @@ def test_everything_is_written(tmp_path: Path, result: mvguide.Result) -> None:
     assert len(report["seen"]) == FRAMES
     assert set(report["seconds"]) == {"warp", "encode", "denoise", "decode"}
     assert {"torch", "diffusers", "mvguide", "python"} <= set(report["versions"])
-    cameras = read_transforms(tmp_path / "out" / "cameras.json").cameras
-    torch.testing.assert_close(cameras.world_to_camera, result.trajectory.world_to_camera)
+    for name in ("transforms.json", "sparse/0"):
+        posed = read_cameras(tmp_path / "out" / name)
+        cameras = posed.trajectory()
+        torch.testing.assert_close(cameras.world_to_camera, result.trajectory.world_to_camera)
+        torch.testing.assert_close(cameras.intrinsics, result.trajectory.intrinsics)
+    assert posed.points is not None
+    pixels, z = result.trajectory[0].project(posed.points)
+    inside = (pixels >= 0).all(-1) & (pixels < torch.tensor(SIZE)).all(-1) & (z > 0)
+    assert inside.float().mean() > 0.95, "the scene lies before the first camera"
+    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / f"{FRAMES - 1:04d}.png"))
+    assert (mask == 255).mean() == pytest.approx(report["seen"][-1], abs=1e-3)
     table = mvguide.LambdaTable.load(tmp_path / "out" / "lambda_table.npz")
     table.check(result.schedule, FRAMES)
     video = read_video(tmp_path / "out" / "video.mp4")
