@@ -135,9 +135,7 @@ def align_to_view(depth: Depth, camera: Camera, other_depth: Depth, other_camera
     """
     _check_size(depth.values, camera)
     _check_size(other_depth.values, other_camera)
-    warp = splat(
-        other_depth.values[None], other_depth.values, other_camera, stack([camera]), valid=other_depth.valid
-    )
+    warp = splat(other_depth.values[None], other_depth.values, other_camera, stack([camera]), valid=other_depth.valid)
     both = (warp.visible[0, 0] > 0) & depth.valid
     if int(both.sum()) < 16:
         raise InputError(f"the two views share {int(both.sum())} pixels of known depth; at least 16 are needed")
@@ -161,8 +159,10 @@ def align_center(depth: Depth, distance: float) -> Alignment:
     """
     if not 0 < distance < math.inf:
         raise InputError(f"distance is {distance:g}; give one above 0 in scene units")
-    rows, columns = (slice((9 * size) // 20, max((9 * size) // 20 + 1, -((-11 * size) // 20)))
-                     for size in (depth.height, depth.width))
+    rows, columns = (
+        slice((9 * size) // 20, max((9 * size) // 20 + 1, -((-11 * size) // 20)))
+        for size in (depth.height, depth.width)
+    )
     middle = depth.values[rows, columns][depth.valid[rows, columns]]
     if not len(middle):
         raise InputError("the middle of the depth map has no known depth; use align_to_bounds or align_to_points")

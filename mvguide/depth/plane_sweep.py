@@ -86,7 +86,9 @@ def plane_sweep(
     return Depth(depth, torch.ones_like(kept), is_metric=True), torch.where(kept, confidence, 0.0)
 
 
-def depth_range(cameras: Camera, index: int, near: float | None = None, far: float | None = None) -> tuple[float, float]:
+def depth_range(
+    cameras: Camera, index: int, near: float | None = None, far: float | None = None
+) -> tuple[float, float]:
     """Nearest and farthest depth worth looking for in one of several posed pictures; see `plane_sweep` for the rule.
 
     Args:
@@ -103,7 +105,7 @@ def depth_range(cameras: Camera, index: int, near: float | None = None, far: flo
     focal, width = float(cameras.intrinsics[index, 0, 0]), cameras.width
     if not min(baselines) > 0:
         raise InputError(
-            f"another camera stands where camera {index} does: without parallax there is no depth to be seen; leave it out"
+            f"another camera stands where camera {index} does: without parallax no depth can be seen; leave it out"
         )
     if far is None:
         far = focal * max(baselines) / _FAR_PARALLAX

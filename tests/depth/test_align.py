@@ -8,9 +8,17 @@ from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from tests.real_data import DATA, needs_data, redwood, seven_scenes
 
-CAMERA = Camera.from_intrinsics((50, 52, 33, 24), 64, 48, torch.linalg.inv(torch.tensor(
-    [[0.8, 0.0, 0.6, 1.0], [0.0, 1.0, 0.0, -2.0], [-0.6, 0.0, 0.8, 0.5], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64
-)))
+CAMERA = Camera.from_intrinsics(
+    (50, 52, 33, 24),
+    64,
+    48,
+    torch.linalg.inv(
+        torch.tensor(
+            [[0.8, 0.0, 0.6, 1.0], [0.0, 1.0, 0.0, -2.0], [-0.6, 0.0, 0.8, 0.5], [0.0, 0.0, 0.0, 1.0]],
+            dtype=torch.float64,
+        )
+    ),
+)
 
 
 def hills(seed: int = 0) -> Depth:

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -67,7 +69,7 @@ def test_one_path_is_that_of_the_equation():
 
     def path(order: list[int]) -> dict[int, torch.Tensor]:
         found = {order[0]: cost[:, 0, order[0]]}
-        for last, here in zip(order, order[1:], strict=False):
+        for last, here in itertools.pairwise(order):
             jump = max(1.5 / (1 + float((image[:, 0, last] - image[:, 0, here]).abs().mean()) / 0.04), 0.2)
             before = found[last]
             reach = [

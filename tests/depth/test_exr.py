@@ -170,7 +170,10 @@ def float_tiff(values: np.ndarray) -> bytes:
         (339, 3, 2, 3 | 3 << 16),
     ]
     directory = len(tags).to_bytes(2, "little") + b"".join(
-        tag.to_bytes(2, "little") + kind.to_bytes(2, "little") + count.to_bytes(4, "little") + value.to_bytes(4, "little")
+        tag.to_bytes(2, "little")
+        + kind.to_bytes(2, "little")
+        + count.to_bytes(4, "little")
+        + value.to_bytes(4, "little")
         for tag, kind, count, value in tags
     )
     return b"II*\0" + (8 + len(pixels)).to_bytes(4, "little") + pixels + directory + bytes(4)

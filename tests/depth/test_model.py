@@ -91,7 +91,9 @@ def test_the_result_is_that_of_processor_and_model_by_hand(saved):
         assert torch.allclose(depth.values, expected, rtol=1e-4)
         assert float(depth.values.max()) <= 20
         return
-    assert torch.allclose(depth.values, torch.from_numpy(disparity_to_depth(expected.double().numpy())).float(), rtol=1e-3)
+    assert torch.allclose(
+        depth.values, torch.from_numpy(disparity_to_depth(expected.double().numpy())).float(), rtol=1e-3
+    )
     assert depth.median == pytest.approx(1, rel=0.01)
     # Larger output is nearer, and the rows have kept their order.
     assert np.corrcoef(1 / depth.values.flatten(), expected.flatten())[0, 1] > 0.99
