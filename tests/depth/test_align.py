@@ -134,7 +134,7 @@ def test_bounds_are_met_by_the_tails(kind):
     near, far = (float(truth.values.flatten().quantile(q)) for q in (0.02, 0.98))
     found = align_to_bounds(7 * straight - 2, near, far, kind=kind)
     assert relative_error(found.depth, truth) < 0.02
-    assert 0.94 < found.inliers <= 0.97
+    assert 0.95 < found.inliers < 0.99  # some of the hills are cut off flat, and lie on a bound
     with pytest.raises(InputError, match="bounds are 3 and 2"):
         align_to_bounds(straight, 3, 2)
     with pytest.raises(InputError, match="fix no scale; use align_center"):

@@ -25,11 +25,11 @@ def network(kind: str) -> DepthAnythingForDepthEstimation:
     torch.manual_seed(0)
     backbone = Dinov2Config(
         hidden_size=16,
-        num_hidden_layers=2,
+        num_hidden_layers=4,
         num_attention_heads=2,
         image_size=56,
         patch_size=14,
-        out_indices=[1, 2, 1, 2],
+        out_indices=[1, 2, 3, 4],
         reshape_hidden_states=False,
         apply_layernorm=True,
     )

