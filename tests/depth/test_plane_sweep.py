@@ -56,8 +56,8 @@ def test_redwood_with_the_range_found():
 def colour_camera(index: int) -> PosedView:
     """7-Scenes as its colour camera saw it; the data set's K and poses are those of the depth camera.
 
-    The focal length was found on other pictures of the scene, as the one that makes them match best under the sensor's
-    depth; the 2.5 cm are the Kinect's. With the file's own K the cameras contradict the pictures by 1.3 pixels, of 8
+    The focal length is the one under which frames 0, 20 and 40 match best on the sensor's depth (540 to 548 are alike);
+    the 2.5 cm are the Kinect's. With the file's own K the cameras contradict the pictures by 1.3 pixels, of 8
     pixels of parallax in all: no matching can then find the depth.
     """
     view = seven_scenes(index)
@@ -70,9 +70,9 @@ def colour_camera(index: int) -> PosedView:
 
 
 @needs_data
-@pytest.mark.parametrize(("other", "most"), [(20, 0.09), (40, 0.06)])
-def test_7_scenes_with_the_colour_camera(other, most):
-    images, cameras, truth = shrunk([colour_camera(0), colour_camera(other)], 320)
+@pytest.mark.parametrize(("frames", "most"), [((0, 20), 0.09), ((0, 40), 0.06), ((0, 20, 40), 0.06)])
+def test_7_scenes_with_the_colour_camera(frames, most):
+    images, cameras, truth = shrunk([colour_camera(index) for index in frames], 320)
     _, confident = errors(*plane_sweep(images, cameras), truth)
     assert confident < most
 
