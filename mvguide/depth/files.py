@@ -154,7 +154,7 @@ def _check_stereo(
 
 
 def _stereo_depth(disparity: np.ndarray, path: str | os.PathLike[str], product: float) -> np.ndarray:
-    """Z = baseline * focal / d; infinite, which is no data, where d is 0."""
+    """Depth baseline * focal / d; infinite, which is no data, where d is 0."""
     behind = float((disparity < 0).mean())
     if behind > 0:
         raise FileError(

@@ -1,7 +1,7 @@
 """Decoders of depth files: the stored numbers as an array [H, W], nothing interpreted yet.
 
-`.npy`, `.npz`, `.pfm`, `.png`, `.tif`, `.tiff` and `.exr`. Pickles are never opened, and every size is checked against the
-bytes that are really there before memory is taken for it.
+`.npy`, `.npz`, `.pfm`, `.png`, `.tif`, `.tiff` and `.exr`. Pickles are never opened, and every size is checked against
+the bytes that are really there before memory is taken for it.
 """
 
 import io

@@ -36,8 +36,8 @@ def plane_sweep(
 
     Planes parallel to the picture, uniform in disparity 1/z, carry the other pictures over by their homographies
     (Collins, CVPR 1996); windows are compared by zero-mean NCC; paths from 8 sides choose among the planes
-    (Hirschmueller, TPAMI 2008); a parabola places the depth between planes. That is done at 320 pixels; the full size
-    searches two pixels of parallax around it. Every picture gets its depth, and a pixel is kept where another
+    (Hirschmueller, TPAMI 2008); a parabola places the depth between planes. That is done at up to 320 pixels; the full
+    size searches two pixels of parallax around it. Every picture gets its depth, and a pixel is kept where another
     picture's depth, met by reprojection, agrees within a pixel of parallax; the rest is filled from the kept pixel that
     is close by and of like colour, with confidence 0.
 
@@ -105,7 +105,7 @@ def depth_range(
     focal, width = float(cameras.intrinsics[index, 0, 0]), cameras.width
     if not min(baselines) > 0:
         raise InputError(
-            f"another camera stands where camera {index} does: without parallax there is no depth to be seen; leave it out"
+            f"another camera stands where camera {index} does: without parallax no depth can be seen; leave it out"
         )
     if far is None:
         far = focal * max(baselines) / _FAR_PARALLAX
@@ -164,8 +164,8 @@ def _sweep(images: Tensor, cameras: Camera, index: int, span: tuple[float, float
     step = (nearest - least) / (num_planes - 1)
     disparity = least + step * (best + offset)
     distinct = _distinct(score, cost, best)
+    disparity = _refine(disparity, images, cameras, index, others, max(step, pixel), pixel * shrink)
     if shrink < 1:
-        disparity = _refine(disparity, images, cameras, index, others, max(step, pixel), pixel * shrink)
         distinct = functional.interpolate(distinct[None, None], (height, width), mode="bilinear")[0, 0]
     return _Swept(disparity.clamp(least, nearest), distinct, pixel)
 

@@ -1,0 +1,128 @@
+import functools
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    DepthAnythingConfig,
+    DepthAnythingForDepthEstimation,
+    Dinov2Config,
+    DPTConfig,
+    DPTImageProcessorPil,
+)
+
+from mvguide.depth.kind import disparity_to_depth
+from mvguide.depth.model import estimate_depth, load_depth_model, output_kind
+from mvguide.errors import InputError, ModelError
+
+
+def processor() -> DPTImageProcessorPil:
+    return DPTImageProcessorPil(size={"height": 56, "width": 56}, keep_aspect_ratio=True, ensure_multiple_of=14)
+
+
+def network(kind: str) -> DepthAnythingForDepthEstimation:
+    torch.manual_seed(0)
+    backbone = Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+        apply_layernorm=True,
+    )
+    config = DepthAnythingConfig(
+        backbone_config=backbone,
+        patch_size=14,
+        reassemble_hidden_size=16,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=4,
+        depth_estimation_type=kind,
+        max_depth=20 if kind == "metric" else 1,
+    )
+    model = DepthAnythingForDepthEstimation(config).eval()
+    with torch.no_grad():
+        # Random weights put out nearly a constant: let the last layers tell pixels apart, and keep all above 0.
+        for parameter in model.parameters():
+            parameter.mul_(4.0)
+        model.head.conv3.weight.abs_()
+        model.head.conv3.bias.fill_(0.01)
+    return model
+
+
+@functools.cache
+def picture() -> torch.Tensor:
+    """84 x 60, bright at the top left."""
+    v, u = torch.meshgrid(torch.linspace(1, 0, 60), torch.linspace(1, 0, 84), indexing="ij")
+    return torch.stack([u * v, u, v]).clamp(0, 1)
+
+
+@pytest.fixture(scope="module", params=["relative", "metric"])
+def saved(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    network(request.param).save_pretrained(folder)
+    processor().save_pretrained(folder)
+    return request.param, folder
+
+
+def by_hand(folder) -> torch.Tensor:
+    """Processor, model and bicubic enlargement one after the other."""
+    model = DepthAnythingForDepthEstimation.from_pretrained(folder).eval()
+    array = (picture() * 255).round().byte().permute(1, 2, 0).numpy()
+    inputs = DPTImageProcessorPil.from_pretrained(folder)(array, return_tensors="pt")
+    assert inputs["pixel_values"].shape[-2:] == (56, 84)  # the height fits 56; 84 is the multiple of 14 beside 78
+    with torch.no_grad():
+        predicted = model(**inputs).predicted_depth
+    return torch.nn.functional.interpolate(predicted[:, None], (60, 84), mode="bicubic")[0, 0]
+
+
+def test_the_result_is_that_of_processor_and_model_by_hand(saved):
+    kind, folder = saved
+    depth = estimate_depth(picture(), str(folder), device="cpu")
+    expected = by_hand(folder)
+    assert float(expected.max() - expected.min()) > 1e-3 * float(expected.abs().max())
+    assert depth.values.shape == (60, 84)
+    assert depth.is_metric == (kind == "metric")
+    assert bool(depth.valid.all())
+    if kind == "metric":
+        assert torch.allclose(depth.values, expected, rtol=1e-4)
+        assert float(depth.values.max()) <= 20
+        return
+    assert torch.allclose(
+        depth.values, torch.from_numpy(disparity_to_depth(expected.double().numpy())).float(), rtol=1e-3
+    )
+    assert depth.median == pytest.approx(1, rel=0.01)
+    # Larger output is nearer, and the rows have kept their order.
+    assert np.corrcoef(1 / depth.values.flatten(), expected.flatten())[0, 1] > 0.99
+
+
+def test_a_model_is_loaded_once(saved):
+    _, folder = saved
+    assert load_depth_model(str(folder), "cpu") is load_depth_model(str(folder), "cpu")
+
+
+def test_kinds_come_from_the_configuration_and_not_from_the_name():
+    assert output_kind(DPTConfig()) == "disparity"
+    assert output_kind(DPTConfig(add_projection=True)) == "depth"
+    for name in ("zoedepth", "glpn", "depth_pro"):
+        assert output_kind(AutoConfig.for_model(name)) == "depth"
+    assert output_kind(DepthAnythingConfig()) == "disparity"
+    assert output_kind(DepthAnythingConfig(depth_estimation_type="metric")) == "depth"
+    with pytest.raises(ModelError, match="type 'chmv2' are not known"):  # heights of trees
+        output_kind(AutoConfig.for_model("chmv2"))
+
+
+def test_models_that_are_not_there_are_refused_with_the_way_out(tmp_path):
+    for name in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(ModelError, match=r"cannot be loaded .*save_pretrained.*hub id.*--depth") as caught:
+            estimate_depth(picture(), str(name), device="cpu")
+        assert "\n" not in str(caught.value)
+    AutoConfig.for_model("depth_pro").save_pretrained(tmp_path / "pro")
+    (tmp_path / "pro/preprocessor_config.json").write_text('{"image_processor_type": "DepthProImageProcessor"}')
+    with pytest.raises(ModelError, match="needs the package torchvision"):
+        estimate_depth(picture(), str(tmp_path / "pro"), device="cpu")
+    with pytest.raises(InputError, match=r"image has the shape \(60, 84\)"):
+        estimate_depth(picture()[0], str(tmp_path))
