@@ -23,7 +23,7 @@ from mvguide.errors import MvguideError
 from mvguide.evaluation.pictures import mark_holes, video_sheet
 from mvguide.files.images import read_image, write_png
 from mvguide.pipeline import MultiViewPipeline
-from tools.quality.methods import make_methods
+from tools.quality.methods import EXTRA, make_methods
 from tools.quality.report import Row, markdown, read_rows, write_rows
 from tools.quality.scenes import Scene
 from tools.scenes import BENCH
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=32)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", help="names of methods; all by default")
+    parser.add_argument("--only", nargs="*", help="names of methods; by default all without classifier-free guidance")
     parser.add_argument("--processes", type=int, default=None, help="by default one for each core, one on a GPU")
     parser.add_argument("--resume", action="store_true", help="keep the rows that --out already holds")
     parser.add_argument("--out", type=Path, default=Path("out/quality"))
@@ -104,7 +104,7 @@ def bench(options: argparse.Namespace) -> None:
     unknown = [name for name in options.only or () if name not in names]
     if unknown:
         raise MvguideError(f"there is no method {unknown[0]!r}; use some of: {'; '.join(names)}")
-    names = options.only or names
+    names = options.only or [name for name in names if name not in EXTRA]
     options.out.mkdir(parents=True, exist_ok=True)
     note = options.out / "settings.json"
     if options.resume and note.exists() and json.loads(note.read_text()) != settings:

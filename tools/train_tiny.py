@@ -49,7 +49,7 @@ HYPERS = [0.001, 1000.0, 0.1]
 """(v1, v2, v3) of the exact rule for this model; see docs/results.md."""
 
 GUIDANCE_SCALE = [1.0, 1.0]
-"""No classifier-free guidance: on this model it only costs time; see docs/results.md."""
+"""No classifier-free guidance: it doubles the time, and guided videos are no better for it; see docs/results.md."""
 
 
 def make_vae(settings: Settings) -> Any:
@@ -158,11 +158,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("mvguide/backbones/assets/tiny"))
     arguments = parser.parse_args()
     changes = {"init_from": arguments.init_from} if arguments.init_from else {}
-    settings = load_settings(arguments.config, **changes)
     stages: tuple[str, ...] = STAGES if arguments.stage == "all" else (arguments.stage,)
-    if arguments.stage == "all" and Compute.of(settings).rendered:
-        stages = tuple(stage for stage in stages if stage not in ("videos", "latents"))
-    check_resume(settings, stages, arguments.resume)
+    try:
+        settings = load_settings(arguments.config, **changes)
+        if arguments.stage == "all" and Compute.of(settings).rendered:
+            stages = tuple(stage for stage in stages if stage not in ("videos", "latents"))
+        check_resume(settings, stages, arguments.resume)
+    except SystemExit as stop:
+        parser.error(str(stop))  # one sentence, and exit code 2
     join_processes()
     rank, world = rank_and_world()
     for stage in stages:

@@ -26,8 +26,13 @@ def through_vae(backbone: Backbone, frames: Tensor) -> Tensor:
 
 
 def guided(pipe: MultiViewPipeline, steps: int, seed: int, **settings: object) -> Method:
-    """The pipeline with some settings; ``weight`` makes a constant table, ``rule`` one searched on published grids."""
+    """The pipeline with some settings; ``weight`` makes a constant table, ``rule`` one searched on published grids.
+
+    ``cfg_max`` switches classifier-free guidance on, from 1 in the first frame; by default it is the model's own.
+    """
     options = dict(settings)
+    cfg_max = cast(float | None, options.pop("cfg_max", None))
+    cfg_min = None if cfg_max is None else 1.0
     weight, rule = cast(float | None, options.pop("weight", None)), cast(RuleName | None, options.pop("rule", None))
 
     def run(scene: Scene) -> Tensor:
@@ -45,7 +50,7 @@ def guided(pipe: MultiViewPipeline, steps: int, seed: int, **settings: object) -
             schedule=schedule,
             table=table,
             size=(scene.truth.shape[-1], scene.truth.shape[-2]),
-            conditioning=Conditioning(frames),
+            conditioning=Conditioning(frames, cfg_min=cfg_min, cfg_max=cfg_max),
             generator=torch.Generator().manual_seed(seed),
             **options,  # type: ignore[arg-type]
         ).frames
@@ -61,6 +66,10 @@ def best_of(makers: list[Method]) -> Method:
         return max(videos, key=lambda video: float(psnr(video[1:], scene.truth[1:]).mean()))
 
     return run
+
+
+EXTRA = ("unguided, CFG to 3", "constant 1, CFG to 3")
+"""Methods that run only when they are named."""
 
 
 def make_methods(pipe: MultiViewPipeline, steps: int, seed: int) -> dict[str, Method]:
@@ -85,6 +94,8 @@ def make_methods(pipe: MultiViewPipeline, steps: int, seed: int) -> dict[str, Me
         "constant 0.8": run(weight=0.8),
         "constant 1": run(weight=1.0),
         "constant 1, whole cells": run(weight=1.0, cell_share=1.0),
+        "unguided, CFG to 3": run(guidance="none", cfg_max=3.0),
+        "constant 1, CFG to 3": run(weight=1.0, cfg_max=3.0),
         "warp + fill": filled,
         "warp + fill, VAE": lambda scene: through_vae(pipe.backbone, filled(scene)),
         "truth, VAE": lambda scene: through_vae(pipe.backbone, scene.truth),

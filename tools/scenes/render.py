@@ -58,7 +58,6 @@ def render_scenes(
         frames: F; the path is the same for any F >= 2.
         supersample: samples along each side of a pixel.
         with_depth: also trace the pixel centres, for exact depth.
-        device: where to render.
         device: where to trace.
         compiled: fuse the tracer with torch.compile (needs a C++ compiler; keep the batch size the same).
     """
