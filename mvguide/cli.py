@@ -28,7 +28,11 @@ SIGMAS_COMMANDS = {
 POSITIONAL = {config.SigmasShowConfig}
 """Commands whose required settings are given without an option name."""
 
-FLAGS = {"quiet": "print nothing but errors", "offload": "keep only the module at work on the GPU"}
+FLAGS = {
+    "quiet": "print nothing but errors",
+    "offload": "keep only the module at work on the GPU",
+    "already_cropped": "cameras and depths are of the resized and cropped picture already: resize and crop it alone",
+}
 """Settings that are switched on by their name alone, and their help."""
 
 

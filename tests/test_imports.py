@@ -33,9 +33,7 @@ MAY_IMPORT = {
     "preview": LOWER | {"geometry", "files", "evaluation", "view", "moments", "warps", "diagnosis"},
     "pipeline": LOWER | {"geometry", "guidance", "backbones", "view", "moments", "warps", "targets", "result"},
     "config": BASE,
-    "scene_file": BASE | {"config"},
-    "input_files": BASE,
-    "inputs": LOWER | {"config", "geometry", "files", "depth", "view", "moments", "input_files"},
+    "inputs": LOWER | {"config", "geometry", "files", "depth", "view", "moments"},
 }
 
 
