@@ -1,4 +1,4 @@
-"""Make the example scenes that ship with mvguide: picture, depth, cameras and the true video of each.
+"""Make the example scenes that ship with mvguide: picture, depth, cameras and the true video of each; two captures.
 
 python tools/make_example_scenes.py            # writes mvguide/scenes/<name>/
 """
@@ -18,6 +18,7 @@ from mvguide.geometry.camera import Camera
 # Run as a script, Python looks for modules beside the script only.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tools.example_captures import make_film, make_views
 from tools.scenes import EXAMPLES, render_scenes
 
 SCENES = {
@@ -62,6 +63,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for name, seed in SCENES.items():
         make_scene(name, seed, arguments.out)
+    make_views(arguments.out / "capture")
+    make_film(arguments.out / "film")
 
 
 if __name__ == "__main__":

@@ -147,6 +147,21 @@ def align_to_view(depth: Depth, camera: Camera, other_depth: Depth, other_camera
     return Alignment(Depth(values, depth.valid, other_depth.is_metric), scale, 0.0, float(near.double().mean()))
 
 
+def apply_line(relative: Depth, scale: float, shift: float, kind: DepthKind) -> Depth:
+    """The map under a line that was fitted to another map of the same scale and shift: see `Alignment`.
+
+    Args:
+        relative: the map.
+        scale: above 0.
+        shift: of `1/z` for kind "disparity", of z for kind "depth".
+        kind: what is straight.
+
+    Raises:
+        InputError: a line that puts all of the map behind the camera.
+    """
+    return _apply(*_numbers(relative, kind, None), scale, shift, kind)
+
+
 def align_center(depth: Depth, distance: float) -> Alignment:
     """Scale that puts the middle of the picture at a distance: the median of the middle 5 % of rows and columns.
 

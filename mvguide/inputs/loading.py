@@ -8,7 +8,7 @@ from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.keyframes import resample, start_at, through
 from mvguide.geometry.trajectory import make_trajectory
-from mvguide.inputs.depths import Hint, Say, complete_depths
+from mvguide.inputs.depths import complete_depths
 from mvguide.inputs.files import find_pictures
 from mvguide.inputs.reading import (
     camera_file,
@@ -19,6 +19,7 @@ from mvguide.inputs.reading import (
     read_image_of,
     read_view,
 )
+from mvguide.inputs.sweeps import Hint, Say
 from mvguide.moments import Moments
 from mvguide.view import View
 
@@ -33,23 +34,25 @@ class Inputs:
         views: pictures with cameras and, mostly, depth.
         posed: the cameras are in a world of their own, in which camera files of the path are too.
         footage: how a video is assigned to so many frames; None for a still scene.
+        start: the view whose camera the path starts from and whose size it has.
     """
 
     views: list[View]
     posed: bool
     footage: Callable[[int], Moments] | None = None
+    start: int = 0
 
     def moments(self, num_frames: int) -> Moments | None:
         """Which views show which frame; None: all of them all."""
         return None if self.footage is None else self.footage(num_frames)
 
     def trajectory(self, config: TrajectoryConfig, num_frames: int) -> Camera:
-        """Cameras of the video, of the first picture's size.
+        """Cameras of the video, of the first picture's size; paths start at the view ``start``.
 
         Raises:
             InputError: settings that the kind of path does not take, or too few views for it.
         """
-        first = self.views[0]
+        first = self.views[self.start]
         if config.kind == "file":
             return self._recorded(config, num_frames)
         if config.kind in ("views", "still"):
@@ -69,7 +72,7 @@ class Inputs:
             raise InputError("trajectory.kind is 'file' but no file was given; add --trajectory.file transforms.json")
         if config.params():
             raise InputError(f"trajectory.kind 'file' takes no {', '.join(config.params())}; the file says it all")
-        camera = self.views[0].camera
+        camera = self.views[self.start].camera
         size = camera.width, camera.height
         given = InputConfig(intrinsics=intrinsics_of(camera))
         cameras = camera_file(given, config.file, size).trajectory().resize(*size)
@@ -117,7 +120,9 @@ def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
     if not views:
         raise InputError("views is an empty list; give at least one picture")
     views = complete_depths(views, hints, config, posed=posed, still=footage is None, say=say or (lambda text: None))
-    return Inputs(views, posed, footage)
+    # A film that is stopped is looked at from where it was filmed at that moment.
+    start = config.moment % len(views) if footage and config.moment is not None else 0
+    return Inputs(views, posed, footage, start)
 
 
 def _read_posed(config: InputConfig, source: str) -> tuple[list[View], list[Hint]]:

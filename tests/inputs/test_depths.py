@@ -18,7 +18,8 @@ from mvguide.files.colmap_text import write_colmap
 from mvguide.files.images import write_png
 from mvguide.geometry.camera import Camera, stack
 from mvguide.inputs import load_inputs
-from mvguide.inputs.depths import Hint, complete_depths
+from mvguide.inputs.depths import complete_depths
+from mvguide.inputs.sweeps import Hint
 from mvguide.view import View
 from mvguide.warps import warp_views
 from tests.depth.tiny_model import save_model
