@@ -241,12 +241,15 @@ def _speaker(quiet: bool, stream: object = None) -> Callable[[str], None]:
 
 
 def _progress_bar(num_steps: int) -> "Callable[[Progress], None]":
-    """A watcher that shows steps, sigma and the time left."""
+    """A watcher that shows steps, sigma and the time left; the bar appears with the first step."""
     from tqdm import tqdm
 
-    bar = tqdm(total=num_steps, desc="denoising", unit="step", leave=True)
+    bar: tqdm | None = None
 
     def watch(progress: "Progress") -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=num_steps, desc="denoising", unit="step", leave=True)
         bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
         bar.update()
         if progress.step.index + 1 == num_steps:

@@ -19,6 +19,9 @@ from mvguide.moments import Moments
 from mvguide.view import View, fit_camera, scene_points
 from mvguide.warps import Warps, parallax, warp_views
 
+_SAMPLES = 10_000
+"""Pixels of a frame that stand for all of them in a quantile."""
+
 
 @dataclass(frozen=True)
 class Preview:
@@ -44,7 +47,8 @@ class Preview:
         for frame in range(len(self.trajectory)):
             visible = self.warps.visible[frame] > 0
             depth = self.warps.depth[frame][visible & (self.warps.depth[frame] > 0)]
-            near, far = (float(depth.quantile(q)) if len(depth) else None for q in (0.01, 0.99))
+            sample = depth[:: max(1, len(depth) // _SAMPLES)]
+            near, far = (float(sample.quantile(q)) if len(sample) else None for q in (0.01, 0.99))
             rows.append(
                 {
                     "frame": frame,

@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.masks import close_pinholes, dilate_holes, push_pull_fill, smeared_depth
+from mvguide.geometry.masks import close_pinholes, dilate_holes, fill_pinholes, smeared_depth
 from mvguide.geometry.merge import Merged, Quality, merge, view_quality
 from mvguide.geometry.warp import Warp, splat
 from mvguide.moments import Moments
@@ -85,7 +85,7 @@ def warp_views(
     visible = dilate_holes(closed, hole_radius).cpu()
     # Closed pinholes have the colour, depth and confidence of what surrounds them.
     parts = torch.cat([merged.image, merged.depth, merged.confidence], dim=1)
-    filled = push_pull_fill(parts, merged.visible).cpu() * visible
+    filled = fill_pinholes(parts, merged.visible, closed).cpu() * visible
     image, depth, confidence = filled.split([3, 1, 1], dim=1)
     pinned = torch.zeros(len(trajectory), dtype=torch.bool)
     distances = torch.full((len(views), len(trajectory)), torch.inf, dtype=torch.float64)

@@ -26,7 +26,7 @@ def close_pinholes(visible: Tensor, neighbours: int = 6) -> Tensor:
     """Count a hole pixel as seen when at least so many of its 8 neighbours are: cracks of a splat, not openings.
 
     What lies outside the picture counts as seen, so that a one-pixel border is closed too. visible [F, 1, H, W] in
-    {0, 1}; neighbours from 5 to 8. Returns the same shape; give closed pixels their colour with `push_pull_fill`.
+    {0, 1}; neighbours from 5 to 8. Returns the same shape; give closed pixels their colour with `fill_pinholes`.
     Raises InputError for other numbers.
     """
     if neighbours not in (5, 6, 7, 8):
@@ -34,6 +34,29 @@ def close_pinholes(visible: Tensor, neighbours: int = 6) -> Tensor:
     padded = functional.pad(visible, (1, 1, 1, 1), value=1.0)
     around = functional.avg_pool2d(padded, 3, stride=1) * 9 - visible
     return torch.maximum(visible, (around > neighbours - 0.5).to(visible))
+
+
+def fill_pinholes(image: Tensor, visible: Tensor, closed: Tensor) -> Tensor:
+    """Give every pixel that was closed the mean of its seen neighbours of 8.
+
+    image [F, C, H, W], values in holes ignored; visible [F, 1, H, W] before and closed [F, 1, H, W] after
+    `close_pinholes`. Returns [F, C, H, W], 0 where closed is 0. A few pixels in a thousand: cheaper than a pyramid.
+    """
+    filled = torch.where(visible > 0, image, 0.0)
+    frame, row, column = ((closed > 0) & (visible <= 0))[:, 0].nonzero(as_tuple=True)
+    height, width = image.shape[-2:]
+    total = image.new_zeros(len(frame), image.shape[1])
+    count = image.new_zeros(len(frame), 1)
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            y, x = row + down, column + right
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
+            seen = ((visible[frame, 0, y, x] > 0) & inside).to(image)[:, None]
+            total += seen * filled[frame, :, y, x]
+            count += seen
+    filled[frame, :, row, column] = total / count.clamp(min=1)
+    return filled
 
 
 def push_pull_fill(image: Tensor, visible: Tensor) -> Tensor:

@@ -48,19 +48,23 @@ def view_quality(warp: Warp, source: Camera, targets: Camera) -> Quality:
     """
     device = warp.depth.device
     targets = targets.to(device, torch.float32)
-    rays = torch.cat([targets.pixel_grid(), targets.intrinsics.new_ones(targets.height, targets.width, 1)], dim=-1)
-    turn = targets.camera_to_world[:, :3, :3] @ torch.linalg.inv(targets.intrinsics)
-    # From the target's centre to the point, in world axes: [F, H, W, 3].
-    offset = torch.einsum("fij,hwj->fhwi", turn, rays) * warp.depth[:, 0, ..., None]
-    baseline = (targets.center - source.center.to(device, torch.float32))[:, None, None]
-    from_view = offset + baseline
-    near, far = offset.norm(dim=-1), from_view.norm(dim=-1)
-    cross = torch.linalg.cross(offset, from_view, dim=-1).norm(dim=-1)
-    angle = torch.atan2(cross, (offset * from_view).sum(-1))
+    baseline = targets.center - source.center.to(device, torch.float32)
+    # In each target's own axes: the pixel's ray r with r_z = 1, so that the point is depth r from the target's centre.
+    offset = (targets.camera_to_world[:, :3, :3].mT @ baseline[:, :, None])[:, :, 0]
+    grid = torch.cat([targets.pixel_grid(), targets.intrinsics.new_ones(targets.height, targets.width, 1)], dim=-1)
+    inverse = torch.linalg.inv(targets.intrinsics)
+    along = (grid @ (inverse.mT @ offset[:, :, None])[:, None]).movedim(-1, 1)  # r . baseline, [F, 1, H, W]
+    square = (grid @ (inverse.mT @ inverse)[:, None] * grid).sum(-1)[:, None]  # r . r
+    length = (offset**2).sum(-1)[:, None, None, None]
+    depth = warp.depth
+    near = square * depth + along  # (point - target) . (point - source) / depth
+    cross = (square * length - along**2).clamp(min=0).sqrt()
+    angle = torch.atan2(cross, near)
     focal = source.intrinsics[0, 0].to(device, torch.float32) / targets.intrinsics[:, 0, 0]
-    sharper = focal[:, None, None] * near / far.clamp(min=1e-12)
-    confidence = (torch.exp(-((angle / ANGLE) ** 2)) * sharper.clamp(max=1.0))[:, None] * warp.visible
-    return Quality(confidence, confidence / (angle**2 + _SHARP**2)[:, None])
+    away = (depth * (near + along) + length).clamp(min=1e-24).sqrt()  # |point - source|
+    sharper = focal[:, None, None, None] * depth * square.sqrt() / away
+    confidence = torch.exp(-((angle / ANGLE) ** 2)) * sharper.clamp(max=1.0) * warp.visible
+    return Quality(confidence, confidence / (angle**2 + _SHARP**2))
 
 
 def merge(warps: Sequence[Warp], qualities: Sequence[Quality]) -> Merged:
@@ -80,6 +84,9 @@ def merge(warps: Sequence[Warp], qualities: Sequence[Quality]) -> Merged:
     if not warps or len(warps) != len(qualities) or len({warp.image.shape for warp in warps}) != 1:
         shapes = [tuple(warp.image.shape) for warp in warps]
         raise InputError(f"warps of shapes {shapes} and {len(qualities)} qualities; give both for each view, one shape")
+    if len(warps) == 1:
+        warp, confidence = warps[0], qualities[0].confidence
+        return Merged(warp.image, warp.visible, warp.depth, confidence, warp.visible.mean((1, 2, 3))[None].cpu())
     unseen = torch.full_like(warps[0].depth, torch.inf)
     front = unseen
     for warp in warps:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mvguide.errors import InputError
 from mvguide.geometry import close_pinholes, depth_edges, dilate_holes, latent_visible, push_pull_fill, smeared_depth
+from mvguide.geometry.masks import fill_pinholes
 
 
 def random_visible(frames: int, height: int, width: int, share: float, seed: int = 0) -> Tensor:
@@ -152,6 +153,21 @@ def test_smeared_depth_leaves_steep_floors_alone() -> None:
     assert not smeared_depth(floor).any()
     with pytest.raises(InputError, match="relative_jump is 0"):
         smeared_depth(floor, 0)
+
+
+def test_closed_pinholes_get_the_mean_of_what_is_seen_around() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, visible = torch.rand(2, 3, 9, 8, generator=generator), random_visible(2, 9, 8, 0.9)
+    closed = close_pinholes(visible)
+    filled = fill_pinholes(image.masked_fill(visible == 0, math.nan), visible, closed)
+    assert (closed > visible).any()
+    for frame, _, row, column in (closed > visible).nonzero().tolist():
+        rows, columns = slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2)
+        around = visible[frame, 0, rows, columns] > 0
+        torch.testing.assert_close(filled[frame, :, row, column], image[frame, :, rows, columns][:, around].mean(-1))
+    seen = (visible > 0).expand_as(image)
+    assert torch.equal(filled[seen], image[seen])
+    assert (filled[(closed == 0).expand_as(image)] == 0).all()
 
 
 def test_pinholes_are_closed_and_openings_are_not() -> None:
