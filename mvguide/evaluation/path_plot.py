@@ -43,7 +43,9 @@ def plot_path(path: str | Path, views: Sequence[Camera], trajectory: Camera, sce
         for index in picked.tolist():
             lines = _frustum(trajectory[index], axes_of_view, reach)[:, order].T.numpy()
             axes.plot(*lines, color="tab:blue", linewidth=0.8, alpha=0.7)
-        axes.annotate("start", centres[0, order].numpy(), color="tab:blue", fontsize=9)
+        below = (0, -16)  # points: clear of the frusta
+        place = centres[0, order].tolist()
+        axes.annotate("start", place, below, textcoords="offset points", color="tab:blue", fontsize=9, ha="center")
         axes.set_xlabel("forward" if axes is side else label)
         axes.set_ylabel(label if axes is side else "forward")
         axes.set_aspect("equal", adjustable="box")

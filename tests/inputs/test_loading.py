@@ -19,48 +19,19 @@ from mvguide.inputs import Inputs, load_inputs, with_scene
 from mvguide.scenes import packaged_scene
 from mvguide.warps import warp_views
 from tests.real_data import DATA, needs_data, psnr
+from tools.bench_inputs import captures
 
-REDWOOD = InputConfig(
-    cameras=str(DATA / "redwood_rgbd" / "trajectory.log"),
-    images=str(DATA / "redwood_rgbd" / "color"),
-    depth=str(DATA / "redwood_rgbd" / "depth"),
-    depth_unit=0.001,
-    intrinsics=[525, 525, 319.5, 239.5],
-    pixel_center=0.0,
-)
-SEVEN_SCENES = InputConfig(
-    cameras=str(DATA / "7scenes_rgbd"),
-    depth=str(DATA / "7scenes_rgbd" / "{stem}.depth.png"),
-    depth_unit=0.001,
-    intrinsics=[585, 585, 320, 240],
-    camera_size=[640, 480],
-)
-LEGO = InputConfig(
-    cameras=str(DATA / "nerf_lego" / "transforms_test.json"),
-    use=["r_0", "r_1"],
-    depth=str(DATA / "nerf_lego" / "test" / "{stem}_depth_0001.png"),
-    depth_unit=-8 / 255,
-    depth_offset=8,
-)
-DTU = InputConfig(
-    cameras=str(DATA / "nvs_dtu_scan1"),
-    images=str(DATA / "nvs_dtu_scan1"),
-    depth=str(DATA / "nvs_dtu_scan1" / "{stem}.pfm"),
-    resize=[800, 600],
-    crop=[80, 44, 640, 512],
-    already_cropped=True,
-    camera_size=[160, 128],
-)
+CAPTURES = captures(DATA)
 
 
 @needs_data
 @pytest.mark.parametrize(
     ("config", "use", "least"),
     [
-        (REDWOOD, None, {4: 32.6}),
-        (SEVEN_SCENES, ["frame-000000", "frame-000005", "frame-000020", "frame-000040"], {1: 30.1, 2: 23.1, 3: 19.1}),
-        (LEGO, ["r_0", "r_1"], {1: 24.0}),
-        (DTU, None, {1: 15.5}),
+        (CAPTURES["redwood"], None, {4: 32.6}),
+        (CAPTURES["7scenes"], [f"frame-{k:06d}" for k in (0, 5, 20, 40)], {1: 30.1, 2: 23.1, 3: 19.1}),
+        (CAPTURES["lego"], ["r_0", "r_1"], {1: 24.0}),
+        (CAPTURES["dtu"], None, {1: 15.5}),
     ],
     ids=["redwood", "7scenes", "lego", "dtu"],
 )
