@@ -94,7 +94,7 @@ def make_film(out: Path) -> None:
         inverse = (1 / depth / nearest * 65534).round()
         (out / "disparity").mkdir(exist_ok=True)
         iio.imwrite(out / "disparity" / f"{index:04d}.png", inverse.numpy().astype(np.uint16))
-    write_transforms(out / "cameras.json", scene.cameras, [f"clip.mp4#{index}" for index in range(FILM_FRAMES)])
+    write_transforms(out / "transforms.json", scene.cameras, [f"clip.mp4#{index}" for index in range(FILM_FRAMES)])
 
 
 def _write_millimetres(path: Path, depth: Tensor) -> None:
