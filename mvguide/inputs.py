@@ -131,12 +131,7 @@ def _read_view(config: InputConfig, view: ViewConfig) -> View:
 
 def _read_posed(config: InputConfig, source: str) -> Inputs:
     """Pictures of a camera file."""
-    pictures = None if config.images is None else find_pictures(config.images)
-    size = None if config.camera_size is None else pair(config.camera_size, "camera_size")
-    if size is None and pictures:
-        image = _shaped(read_image(pictures[0]), config)
-        size = image.shape[2], image.shape[1]
-    posed = _read_any(source, config.intrinsics, size, config.pixel_center)
+    posed, pictures = _open_posed(config, source)
     views = []
     for index in _chosen(posed, config.use):
         file = pictures[index] if pictures and index < len(pictures) else posed.picture(index)
@@ -147,6 +142,28 @@ def _read_posed(config: InputConfig, source: str) -> Inputs:
         depth = None if path is None else _fit(_read_depth(config, str(path)), image)
         views.append(_straighten(View(image, camera, depth, file.name), one.lens))
     return Inputs(views, posed=True)
+
+
+def _open_posed(config: InputConfig, source: str) -> tuple[PosedImages, list[Path] | None]:
+    """What a camera file holds, and its pictures where these are given beside it."""
+    pictures = None if config.images is None else find_pictures(config.images)
+    size = None if config.camera_size is None else pair(config.camera_size, "camera_size")
+    if size is None and pictures:
+        image = _shaped(read_image(pictures[0]), config)
+        size = image.shape[2], image.shape[1]
+    return _read_any(source, config.intrinsics, size, config.pixel_center), pictures
+
+
+def find_posed(config: InputConfig, *lists: Sequence[str | int] | None) -> tuple[list[str], list[list[int] | None]]:
+    """Names of the images of ``config.cameras``, and the numbers that each list of names or numbers picks.
+
+    Raises:
+        FileError, InputError: as :func:`load_inputs`; a list that names what is not there.
+    """
+    if config.cameras is None:
+        raise InputError("no camera file was given; give --cameras, or a --scene that has one")
+    posed, _ = _open_posed(config, config.cameras)
+    return posed.names, [None if names is None else _chosen(posed, names) for names in lists]
 
 
 def _read_video(config: InputConfig, source: str) -> Inputs:
@@ -201,12 +218,12 @@ def _read_any(
     return read_cameras(path, size=size) if kind == "transforms" else read_cameras(path)
 
 
-def _chosen(posed: PosedImages, use: Sequence[str] | None) -> list[int]:
+def _chosen(posed: PosedImages, use: Sequence[str | int] | None) -> list[int]:
     """Numbers of the images that are to be views."""
     if use is None:
         return list(range(len(posed)))
     found = []
-    for name in use:
+    for name in map(str, use):
         matches = [
             index for index, known in enumerate(posed.names) if name in (known, Path(known).name, Path(known).stem)
         ]

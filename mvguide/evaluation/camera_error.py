@@ -58,7 +58,9 @@ def align_sim3(source: Tensor, target: Tensor) -> Sim3:
         InputError: other shapes, values that are not finite, or source points that coincide, which have no scale.
     """
     if source.ndim != 2 or source.shape != target.shape or source.shape[1] != 3 or len(source) < 3:
-        raise InputError(f"points of shapes {tuple(source.shape)} and {tuple(target.shape)}; give two of [N, 3], N >= 3")
+        raise InputError(
+            f"points of shapes {tuple(source.shape)} and {tuple(target.shape)}; give two of [N, 3], N >= 3"
+        )
     x, y = source.double(), target.double()
     if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
         raise InputError("points to align hold NaN or infinite values")

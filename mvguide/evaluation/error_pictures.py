@@ -63,53 +63,56 @@ def whole_scale(width: int, height: int, tile: int = SMALLEST_TILE) -> int:
 
 def error_sheet(
     videos: Mapping[str, Tensor],
+    notes: Mapping[str, Sequence[str]],
     truth: Tensor,
     visible: Tensor,
-    notes: Sequence[str],
-    columns: Sequence[int],
     labels: Sequence[str],
 ) -> Tensor:
-    """Truth above, each video and under it its error; ``[3, H', W']``.
+    """Truth above, each video and under it its error with a note; ``[3, H', W']``.
 
     Args:
-        videos: title -> ``[F, 3, H, W]``.
+        videos: title -> ``[F, 3, H, W]``; every frame is a column.
+        notes: title -> what is written into each error picture.
         truth: ``[F, 3, H, W]``.
         visible: ``[F, 1, H, W]``.
-        notes: a word for each frame.
-        columns: frames to show.
         labels: what each frame is called.
     """
-    picked = list(columns)
     scale = whole_scale(truth.shape[-1], truth.shape[-2])
-    rows = {"truth": enlarge(truth[picked], scale)}
+    rows = {"truth": enlarge(truth, scale)}
     for title, frames in videos.items():
-        rows[title] = enlarge(frames[picked], scale)
-        rows["error" + " " * len(rows)] = error_frames(frames[picked], truth[picked], visible[picked], scale)
-    sheet = video_sheet(
-        rows,
-        [notes[k] for k in picked],
-        range(len(picked)),
-        tile=1,
-        labels=[labels[k] for k in picked],
-    )
+        rows[title] = enlarge(frames, scale)
+        errors = error_frames(frames, truth, visible, scale)
+        # Titles are keys: blanks tell one row of errors from the other.
+        rows["error" + " " * len(rows)] = torch.stack(
+            [_stamp(error, note) for error, note in zip(errors, notes[title], strict=True)]
+        )
+    shares = [f"{share:.0%} seen" for share in visible.mean(dim=(1, 2, 3)).tolist()]
+    sheet = video_sheet(rows, shares, range(len(truth)), tile=1, labels=labels)
     return torch.cat([sheet, _legend(sheet.shape[-1])], dim=-2)
 
 
+def _stamp(picture: Tensor, text: str) -> Tensor:
+    """The picture ``[3, H, W]`` with a word in its lower left corner, as large on the sheet as other words."""
+    size = max(12, round(12 * max(picture.shape[-2:]) / LARGEST_TILE))
+    pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    place = (size // 3, image.height - size - size // 2)
+    outline = max(1, size // 8)
+    font = ImageFont.load_default(size=size)
+    ImageDraw.Draw(image).text(place, text, (255, 255, 255), font, stroke_width=outline, stroke_fill=(0, 0, 10))
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).to(picture) / 255
+
+
 def _legend(width: int) -> Tensor:
-    """A strip that says what the colours mean, ``[3, 40, width]``."""
-    strip = Image.new("RGB", (width, 40), _BACKGROUND)
-    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(size=14)
-    left, length = 86, min(200, max(40, width - 86 - 60))
+    """A strip that says what the colours mean, ``[3, 56, width]``."""
+    strip = Image.new("RGB", (width, 56), _BACKGROUND)
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(size=12)
+    left, length = 8, 120
     ramp = heat(torch.linspace(0, BRIGHTEST, length).expand(12, length)[None])
     colours = (ramp.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    strip.paste(Image.fromarray(np.ascontiguousarray(colours)), (left, 10))
-    draw.text((8, 8), "error", fill=_INK, font=font)
-    text = f"0 to {BRIGHTEST:g} of full scale and more"
-    draw.text((left + length + 8, 8), text, fill=_INK, font=font)
-    start = left + length + 8 + round(font.getlength(text)) + 24
+    strip.paste(Image.fromarray(np.ascontiguousarray(colours)), (left, 8))
+    draw.text((left + length + 8, 7), f"error 0 to {BRIGHTEST:g} or more", fill=_INK, font=font)
     line = tuple(round(255 * value) for value in _OUTLINE)
-    draw.rectangle((start, 10, start + 20, 22), outline=line, fill=(0, 0, 10))
-    draw.text((start + 28, 8), "green line: holes, which no input view sees", fill=_INK, font=font)
+    draw.rectangle((left, 30, left + 20, 42), outline=line, fill=(0, 0, 10))
+    draw.text((left + 28, 29), "holes: no input view sees them", fill=_INK, font=font)
     return torch.from_numpy(np.asarray(strip).copy()).permute(2, 0, 1).float() / 255
-
-

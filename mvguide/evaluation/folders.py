@@ -67,8 +67,8 @@ def read_result(folder: str | Path) -> RenderedVideo:
     cameras = read_transforms(place / "transforms.json").cameras
     if len(cameras) != len(video) or (cameras.height, cameras.width) != tuple(video.shape[-2:]):
         raise FileError(
-            f"result {folder} has {len(video)} frames of {video.shape[-1]} x {video.shape[-2]}, but its transforms.json "
-            f"has {len(cameras)} cameras of {cameras.width} x {cameras.height}; {_ADVICE}"
+            f"result {folder} has {len(video)} frames of {video.shape[-1]} x {video.shape[-2]}, but its "
+            f"transforms.json has {len(cameras)} cameras of {cameras.width} x {cameras.height}; {_ADVICE}"
         )
     warp = None
     if is_folder(place / "warps"):

@@ -69,14 +69,15 @@ class Evaluation:
         width, height = self.truth.frames.shape[-1], self.truth.frames.shape[-2]
         given = [number for number, pinned in zip(self.truth.numbers, self.truth.pinned, strict=True) if pinned]
         counted = int(self.truth.counted.sum())
-        skipped = f"; frames {', '.join(map(str, given))} are input views and do not count" if given else ""
+        listed = ", ".join(map(str, given))
+        skipped = f"; not counted, because they are input views: {listed}" if given else ""
         rows = {name: self._figures(name) for name in self.scores}
         parts = [
             "# Evaluation",
-            f"`{self.result.name}` against `{self.against}`: {counted} frames of {width} x {height}{skipped}.",
+            f"`{self.result}` against `{self.against}`: {counted} frames of {width} x {height}{skipped}.",
             table("", {name: rows[name] for name in self.videos}, [*COLUMNS, "perceptual"]),
         ]
-        in_time = table("in time", rows, [*TEMPORAL, "registered", *CAMERA_FIGURES])
+        in_time = table("", rows, [*TEMPORAL, "registered", *CAMERA_FIGURES])
         if in_time:
             parts += ["## In time", in_time]
         for name in self.videos:
@@ -84,6 +85,11 @@ class Evaluation:
             parts += [f"## Frame by frame: {name}", table("frame", numbered, ["seen share", *COLUMNS, "perceptual"])]
         parts += ["## Notes\n", "\n".join(f"* {note}" for note in self.notes)] if self.notes else []
         return "\n\n".join(parts) + "\n"
+
+    def summary(self) -> str:
+        """The means as one short table."""
+        rows = {name: self._figures(name) for name in self.videos}
+        return table("", rows, ["psnr whole", "psnr seen", "psnr holes", "ssim whole", "sharpness whole", "perceptual"])
 
     def save(self, folder: str | Path) -> Path:
         """Write ``evaluation.json``, ``evaluation.md``, ``errors.png``, ``errors/`` and ``truth/``.
@@ -112,10 +118,13 @@ class Evaluation:
         """Truth, and each video with its error under it, ``[3, H', W']``; input views are left out where others are."""
         counted = self.truth.counted.nonzero()[:, 0].tolist()
         columns = [counted[k] for k in pick_columns(len(counted))]
-        values = self.scores[RESULT].per_frame["psnr whole"]
-        notes = ["" if value is None else f"{value:.1f} dB" for value in values]
-        labels = [f"frame {number}" for number in self.truth.numbers]
-        return error_sheet(self.videos, self.truth.frames, self.truth.visible, notes, columns, labels)
+        notes = {}
+        for name in self.videos:
+            values = self.scores[name].per_frame["psnr whole"]
+            notes[name] = [cell("psnr whole", values[k]) + " dB" for k in columns]
+        videos = {name: frames[columns] for name, frames in self.videos.items()}
+        labels = [f"frame {self.truth.numbers[k]}" for k in columns]
+        return error_sheet(videos, notes, self.truth.frames[columns], self.truth.visible[columns], labels)
 
     def _figures(self, name: str) -> Row:
         scores = self.scores[name]
@@ -158,7 +167,10 @@ def table(corner: str, rows: Mapping[str, Mapping[str, Any]], columns: Sequence[
     kept = [column for column in columns if any(row.get(column) is not None for row in rows.values())]
     if not kept:
         return ""
-    lines = [f"| {' | '.join([corner, *(HEADS.get(column, column) for column in kept)])} |", "|---" * (len(kept) + 1) + "|"]
+    lines = [
+        f"| {' | '.join([corner, *(HEADS.get(column, column) for column in kept)])} |",
+        "|---" * (len(kept) + 1) + "|",
+    ]
     for name, row in rows.items():
         lines.append(f"| {name} | {' | '.join(cell(column, row.get(column)) for column in kept)} |")
     return "\n".join(lines)

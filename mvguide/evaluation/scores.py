@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mvguide.errors import InputError
-from mvguide.evaluation.metrics import psnr, sharpness_ratio, ssim
+from mvguide.evaluation.metrics import BORDER, psnr, sharpness_ratio, ssim
 from mvguide.evaluation.motion import flicker, reprojection_error
 from mvguide.evaluation.recovery import Recovered
 from mvguide.geometry.camera import Camera
@@ -19,6 +19,9 @@ COLUMNS = tuple(f"{metric} {region}" for metric in METRICS for region in REGIONS
 TEMPORAL = ("flicker", "flicker ratio", "reprojection", "reprojection ratio")
 HIGHEST_PSNR = 100.0
 """What PSNR of equal frames counts as, which would be infinite."""
+
+SMALLEST_REGION = 0.005
+"""A share of seen or hole pixels below this is not scored: a handful of pixels says nothing of a frame."""
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -80,6 +83,11 @@ class Scores:
     temporal: dict[str, float | None]
     recovered: Recovered | None = field(default=None)
 
+    def alone(self) -> "Scores":
+        """Only what a video shows without any other: the truth's own figures."""
+        own = {name: None if name.endswith("ratio") else value for name, value in self.temporal.items()}
+        return Scores({}, {}, own, self.recovered)
+
     def with_cameras(self, recovered: Recovered) -> "Scores":
         """The same with a camera error."""
         return replace(self, recovered=recovered)
@@ -88,7 +96,8 @@ class Scores:
 def score(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Scores:
     """Score a video.
 
-    PSNR, SSIM and the sharpness ratio over whole frames, what the views see and holes; frames that are input views
+    PSNR, SSIM and the sharpness ratio over whole frames, what the views see and holes, where these are at least
+    :data:`SMALLEST_REGION` of what the metric looks at; frames that are input views
     have figures of their own but are in no mean. Temporal figures leave out only what lies between input views.
 
     Args:
@@ -102,13 +111,15 @@ def score(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Sco
     if frames.shape != truth.frames.shape:
         raise InputError(f"frames {list(frames.shape)} do not fit the true ones, {list(truth.frames.shape)}")
     masks = {"whole": None, "seen": truth.visible, "holes": 1 - truth.visible}
-    found = {
-        f"{metric} {region}": function(frames, truth.frames, masks[region]).tolist()
-        for metric, function in METRICS.items()
-        for region in REGIONS
-    }
-    for region in REGIONS:
-        found[f"psnr {region}"] = [value if math.isnan(value) else min(value, HIGHEST_PSNR) for value in found[f"psnr {region}"]]
+    found = {}
+    for metric, function in METRICS.items():
+        for region, mask in masks.items():
+            values = function(frames, truth.frames, mask)
+            if metric == "psnr":
+                values = values.clamp(max=HIGHEST_PSNR)
+            if mask is not None:
+                values[_share(mask, metric) < SMALLEST_REGION] = torch.nan
+            found[f"{metric} {region}"] = values.tolist()
     if distance is not None:
         found["perceptual"] = distance(frames, truth.frames).tolist()
     per_frame = {name: [known(value) for value in values] for name, values in found.items()}
@@ -120,6 +131,12 @@ def score(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Sco
 def known(value: float) -> float | None:
     """The number, or None for NaN and infinity, which JSON has no word for."""
     return float(value) if math.isfinite(value) else None
+
+
+def _share(mask: Tensor, metric: str) -> Tensor:
+    """Share of a frame that a metric looks at through a mask ``[K, 1, H, W]``: SSIM at whole windows' centres only."""
+    looked = mask[..., BORDER:-BORDER, BORDER:-BORDER] if metric == "ssim" else mask
+    return looked.mean(dim=(1, 2, 3))
 
 
 def _mean(values: list[float | None], counted: list[bool]) -> float | None:
