@@ -40,6 +40,7 @@ FLAGS = {
     "quiet": "print nothing but errors",
     "offload": "keep only the module at work on the GPU",
     "recover_cameras": "find the cameras again from the frames, and compare (needs pycolmap)",
+    "already_cropped": "cameras and depths are of the resized and cropped picture already: resize and crop it alone",
 }
 """Settings that are switched on by their name alone, and their help."""
 

@@ -44,12 +44,11 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
     from mvguide.backbones.loading import find_model
     from mvguide.diagnosis import diagnose
     from mvguide.diffusion.schedule import load_sigmas
-    from mvguide.inputs import load_inputs
+    from mvguide.inputs import load_inputs, with_scene
     from mvguide.pipeline import MultiViewPipeline
-    from mvguide.scene_file import with_scene
 
     config = with_scene(config)
-    inputs = load_inputs(config)
+    inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()
     schedule = load_sigmas(config.sigmas) if config.sigmas else None
@@ -112,12 +111,11 @@ def preview(config: PreviewConfig) -> "Preview":
     say = _speaker(config.quiet)
     from mvguide.backbones.format import read_format
     from mvguide.backbones.loading import find_model
-    from mvguide.inputs import load_inputs
+    from mvguide.inputs import load_inputs, with_scene
     from mvguide.preview import preview as make_preview
-    from mvguide.scene_file import with_scene
 
     config = with_scene(config)
-    inputs = load_inputs(config)
+    inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()
     model = read_format(find_model(config.model))

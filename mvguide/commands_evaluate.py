@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     from mvguide.evaluation.scores import Truth
 
 FOR_FOLDERS = {
-    *("result", "truth", "frames", "resize", "crop", "through_vae", "perceptual_weights", "recover_cameras", "out"),
-    *("depth", "depth_unit", "depth_offset", "depth_kind", "depth_invalid", "quiet"),
-    *("device", "dtype", "variant", "offload", "chunk"),
+    *(
+        "result",
+        "truth",
+        "frames",
+        "resize",
+        "crop",
+        "already_cropped",
+        "through_vae",
+        "perceptual_weights",
+        "recover_cameras",
+        "out",
+    ),
+    *("depth", "depth_unit", "depth_offset", "depth_kind", "depth_invalid", "depth_baseline", "depth_focal"),
+    *("quiet", "device", "dtype", "variant", "offload", "chunk"),
 }
 """Settings that say something about a result that is already there."""
 
@@ -102,7 +113,7 @@ def _render(config: EvaluateConfig) -> "tuple[RenderedVideo, Truth, str, list[st
     from mvguide.evaluation.folders import read_result
     from mvguide.geometry.camera import stack
     from mvguide.geometry.keyframes import key_frames, through
-    from mvguide.scene_file import with_scene
+    from mvguide.inputs import with_scene
     from mvguide.truth import read_truth, split_scene, truth_of_views
 
     config = with_scene(config)

@@ -120,12 +120,23 @@ class InputConfig:
         depth_offset: added after the unit.
         depth_kind: depth or disparity (inverse depth); unset = depth, refused if it looks inverse.
         depth_invalid: stored value that means "no data", besides 0.
+        depth_baseline: for stereo disparity: distance of the two cameras, scene units.
+        depth_focal: for stereo disparity: focal length in pixels of the disparity map.
+        depth_source: where depth comes from that --depth and the camera file do not give: auto (a depth model that is
+            on this machine, else a plane sweep of posed pictures), file (nowhere), model or sweep.
+        depth_model: depth model for it, a folder or hub id; unset = depth-anything/Depth-Anything-V2-Small-hf.
+        depth_align: what gives estimated and relative depth its scale: auto (the first of these that is there), points
+            (the camera file's sparse points), bounds (LLFF's), view (depth of another posed picture), sweep (a plane
+            sweep of posed pictures), or none.
+        depth_center: scale the depth so that the middle of the picture is at this distance, scene units.
         fov: horizontal field of view in degrees; 60 if intrinsics are not given either.
         intrinsics: [fx, fy, cx, cy] in pixels of the picture, instead of fov.
         pixel_center: where the given cx, cy put the first pixel's centre; 0.5 (COLMAP, nerfstudio), 0.0 (OpenCV).
         camera_size: [width, height] that the intrinsics of the camera file are for, where that is not the picture.
-        resize: [width, height] to bring every picture to first.
-        crop: [left, top, width, height] to cut out of every picture, after that.
+        resize: [width, height] to bring every picture to first, its camera and depth with it.
+        crop: [left, top, width, height] to cut out of every picture after that, its camera and depth with it.
+        already_cropped: cameras and depths are of the resized and cropped picture already (as DTU's are): resize and
+            crop the pictures alone.
         trajectory: the camera path.
         num_frames: frames of the video; the model's own number if unset.
         width: of the video; with height unset, follows the picture's shape.
@@ -150,12 +161,19 @@ class InputConfig:
     depth_offset: float = 0.0
     depth_kind: Literal["depth", "disparity"] | None = None
     depth_invalid: float | None = None
+    depth_baseline: float | None = None
+    depth_focal: float | None = None
+    depth_source: Literal["auto", "file", "model", "sweep"] = "auto"
+    depth_model: str | None = None
+    depth_align: Literal["auto", "points", "bounds", "view", "sweep", "none"] = "auto"
+    depth_center: float | None = None
     fov: float | None = None
     intrinsics: list[float] | None = None
     pixel_center: float = 0.5
     camera_size: list[int] | None = None
     resize: list[int] | None = None
     crop: list[int] | None = None
+    already_cropped: bool = False
     trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
     num_frames: int | None = None
     width: int | None = None

@@ -5,20 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from mvguide.config import EvaluateConfig
-from mvguide.depth.files import Depth, fit_depth
-from mvguide.depth.sequence import read_depths
 from mvguide.errors import FileError, InputError
 from mvguide.evaluation.folders import RenderedVideo
 from mvguide.evaluation.scores import Truth
-from mvguide.files.images import read_image
-from mvguide.files.video import READ_SUFFIXES, read_video
-from mvguide.geometry.camera import Camera
-from mvguide.input_files import find_depth, find_depths, find_pictures, shape_picture
 from mvguide.inputs import find_posed, load_inputs
-from mvguide.reading import is_folder
+from mvguide.inputs.reading import read_footage
 from mvguide.view import View
 
 
@@ -62,7 +55,9 @@ def split_scene(config: EvaluateConfig) -> HeldOut:
         lacking = "held out to compare with" if use else "left as a view"
         raise InputError(f"of {len(names)} pictures none is {lacking}; say which with --use and --held_out")
     way = [names[number] for number in sorted({*use, *held_out})]
-    chosen, notes = replace(config, use=list(way)), []
+    # Depth as it was measured, or none: an estimate would be no truth.
+    chosen = replace(config, use=list(way), depth_source="file", depth_align="none", depth_center=None)
+    notes = []
     try:
         views = load_inputs(chosen).views
     except FileError as error:
@@ -82,7 +77,8 @@ def truth_of_views(views: Sequence[View], numbers: Sequence[int], video: Rendere
     width, height = video.size
     fitted = [view.fit(width, height) for view in views]
     depths = [view.depth for view in fitted]
-    known = [depth for depth in depths if depth is not None]
+    # Relative depth is not in the unit of the cameras, and can say nothing of where they see a point.
+    known = [depth for depth in depths if depth is not None and depth.is_metric]
     picked = list(numbers)
     return Truth(
         torch.stack([view.image for view in fitted]),
@@ -96,68 +92,29 @@ def truth_of_views(views: Sequence[View], numbers: Sequence[int], video: Rendere
 
 
 def read_truth(config: EvaluateConfig, video: RenderedVideo) -> Truth:
-    """The true frames of a result from the files that the settings name.
+    """The true frames of a result, from the folder or film ``config.truth``, with depth from ``config.depth``.
 
     Raises:
         FileError, InputError: not there, not to be read, or of another number than the frames.
     """
-    assert config.truth is not None  # the command asks for it first
-    names, pictures = _read_pictures(config.truth)
-    pictures = [shape_picture(picture, config.resize, config.crop) for picture in pictures]
-    depths = _read_depths(config, config.truth, names, pictures)
-    numbers = _pair(config, names, len(pictures), video)
-    views = [
-        View(picture, Camera.from_fov(60, picture.shape[2], picture.shape[1]), depth, f"true frame {index}")
-        for index, (picture, depth) in enumerate(zip(pictures, depths, strict=True))
-    ]
+    source = str(config.truth)
+    # Only their pixels and depth are asked for: the cameras are the result's.
+    alone = replace(config, cameras=None, intrinsics=None, fov=None)
+    views = read_footage(alone, source)
+    numbers = _pair(config, [view.name for view in views], video)
     order = sorted(range(len(views)), key=lambda index: numbers[index])
     return truth_of_views([views[k] for k in order], [numbers[k] for k in order], video)
 
 
-def _read_pictures(source: str) -> tuple[list[str], list[Tensor]]:
-    """Names and pictures of a folder; the frames of a film have no names."""
-    if is_folder(Path(source)):
-        files = find_pictures(source)
-        return [file.name for file in files], [read_image(file) for file in files]
-    if Path(source).suffix.lower() in READ_SUFFIXES:
-        return [], list(read_video(source))
-    raise FileError(f"truth {source} is neither a folder of pictures nor a film ({', '.join(READ_SUFFIXES)})")
-
-
-def _read_depths(
-    config: EvaluateConfig, source: str, names: Sequence[str], pictures: Sequence[Tensor]
-) -> list[Depth | None]:
-    """Depth of every true picture: by its name, or in order where names do not say."""
-    if config.depth is None:
-        return [None] * len(pictures)
-    if "{stem}" in config.depth:
-        files = [find_depth(config.depth, Path(source) / name) for name in names]
-    else:
-        files = find_depths(config.depth)
-        stems = {name.split(".")[0] for name in names}
-        if names and {file.name.split(".")[0] for file in files} >= stems:
-            files = [find_depth(config.depth, Path(source) / name) for name in names]
-    if len(files) != len(pictures):
-        raise InputError(f"{config.depth} gives {len(files)} depth maps for {len(pictures)} true frames; give as many")
-    read = read_depths(
-        files,
-        unit=config.depth_unit,
-        offset=config.depth_offset,
-        kind=config.depth_kind,
-        invalid=config.depth_invalid,
-    )
-    return [fit_depth(depth, picture.shape[2], picture.shape[1]) for depth, picture in zip(read, pictures, strict=True)]
-
-
-def _pair(config: EvaluateConfig, names: Sequence[str], pictures: int, video: RenderedVideo) -> list[int]:
+def _pair(config: EvaluateConfig, names: Sequence[str], video: RenderedVideo) -> list[int]:
     """The frame of each true picture: as told, by name where all names agree, else in order."""
     count = len(video.frames)
     wanted = list(range(count)) if config.frames is None else config.frames
     if any(not 0 <= number < count for number in wanted) or len(set(wanted)) != len(wanted):
         raise InputError(f"frames is {wanted}; give numbers from 0 to {count - 1}, each at most once")
-    if pictures != len(wanted):
+    if len(names) != len(wanted):
         way = "say which frames they are of with --frames" if config.frames is None else "give as many"
-        raise InputError(f"{config.truth} has {pictures} true frames for {len(wanted)} of the result; {way}")
+        raise InputError(f"{config.truth} has {len(names)} true frames for {len(wanted)} of the result; {way}")
     by_name = {Path(name).stem: number for number, name in enumerate(video.names)}
     stems = [Path(name).stem for name in names]
     if config.frames is None and set(stems) == set(by_name):

@@ -27,6 +27,7 @@ class View:
         camera: one camera of the picture's size.
         depth: a depth map of the picture's size, or None.
         name: file name, for messages and reports.
+        confidence: ``[H, W]`` in [0, 1], how far to trust the depth of each pixel; None = all of it.
 
     Raises:
         InputError: sizes that differ.
@@ -36,6 +37,7 @@ class View:
     camera: Camera
     depth: Depth | None = None
     name: str = "view"
+    confidence: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that picture, camera and depth are of one size."""
@@ -44,6 +46,8 @@ class View:
             raise InputError(f"{self.name} has a picture {tuple(self.image.shape)} but a camera of {(3, *size)}")
         if self.depth is not None and tuple(self.depth.values.shape) != size:
             raise InputError(f"{self.name} has depth {tuple(self.depth.values.shape)} but a camera of {size}")
+        if self.confidence is not None and tuple(self.confidence.shape) != size:
+            raise InputError(f"{self.name} has confidence {tuple(self.confidence.shape)} but a camera of {size}")
 
     @property
     def median_depth(self) -> float:
@@ -53,7 +57,7 @@ class View:
     def require_depth(self) -> Depth:
         """The depth map. Raises InputError where there is none."""
         if self.depth is None:
-            raise InputError(f"{self.name} has no depth, which warping needs; give a depth file with --depth")
+            raise InputError(f"{self.name} has no depth, which warping needs; give a depth map of it")
         return self.depth
 
     def fit(self, width: int, height: int) -> "View":
@@ -64,14 +68,20 @@ class View:
         depth = covering.depth
         if depth is not None:
             depth = replace(depth, values=depth.values[rows, columns], valid=depth.valid[rows, columns])
-        return View(covering.image[:, rows, columns], fit_camera(self.camera, width, height), depth, self.name)
+        confidence = None if covering.confidence is None else covering.confidence[rows, columns]
+        camera = fit_camera(self.camera, width, height)
+        return View(covering.image[:, rows, columns], camera, depth, self.name, confidence)
 
     def cover(self, width: int, height: int) -> "View":
         """View resized to the smallest size of its own shape that covers ``width`` x ``height``, nothing cut off."""
         crop = _Crop.cover(self.camera.width, self.camera.height, width, height)
         image = interpolate(self.image[None], (crop.height, crop.width), mode="bilinear", antialias=True)[0]
         depth = None if self.depth is None else resize_depth(self.depth, crop.width, crop.height)
-        return View(image.clamp(0, 1), self.camera.resize(crop.width, crop.height), depth, self.name)
+        confidence = self.confidence
+        if confidence is not None:
+            confidence = interpolate(confidence[None, None], (crop.height, crop.width), mode="area")[0, 0]
+        camera = self.camera.resize(crop.width, crop.height)
+        return View(image.clamp(0, 1), camera, depth, self.name, confidence)
 
     @classmethod
     def from_files(
@@ -158,8 +168,9 @@ class _Crop:
 
 
 def to_device(view: View, device: torch.device) -> View:
-    """Picture and depth on a device; cameras stay on the CPU."""
+    """Picture, depth and confidence on a device; cameras stay on the CPU."""
     depth = view.depth
     if depth is not None:
         depth = replace(depth, values=depth.values.to(device), valid=depth.valid.to(device))
-    return replace(view, image=view.image.to(device), depth=depth)
+    confidence = None if view.confidence is None else view.confidence.to(device)
+    return replace(view, image=view.image.to(device), depth=depth, confidence=confidence)

@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
 from mvguide.geometry.masks import close_pinholes, dilate_holes, push_pull_fill, smeared_depth
-from mvguide.geometry.merge import Merged, merge, view_quality
+from mvguide.geometry.merge import Merged, Quality, merge, view_quality
 from mvguide.geometry.warp import Warp, splat
 from mvguide.moments import Moments
 from mvguide.view import View, to_device
@@ -124,15 +124,27 @@ def _merge_all(sources: Sequence[View], trajectory: Camera, shows: Tensor) -> Me
         size = trajectory.width * trajectory.height * max(1, len(members))
         for some in torch.tensor(frames).split(max(1, _PIXELS // size)) if members else ():
             cameras = trajectory[some]
-            warps = [_splat(sources[index], cameras) for index in members]
-            found = merge(
-                warps, [view_quality(w, sources[i].camera, cameras) for w, i in zip(warps, members, strict=True)]
-            )
+            shown = [_show(sources[index], cameras) for index in members]
+            found = merge([warp for warp, _ in shown], [quality for _, quality in shown])
             whole[some] = torch.cat([found.image, found.depth, found.confidence], dim=1)
             visible[some] = found.visible
             shares[torch.tensor(members)[:, None], some] = found.shares
     image, depth, confidence = whole.split([3, 1, 1], dim=1)
     return Merged(image, visible, depth, confidence, shares)
+
+
+def _show(source: View, cameras: Camera) -> tuple[Warp, Quality]:
+    """The view in each camera, and what it is worth there: the angle and resolution, times its own confidence."""
+    if source.confidence is None:
+        warp = _splat(source, cameras)
+        return warp, view_quality(warp, source.camera, cameras)
+    depth = source.require_depth()
+    both = splat(
+        torch.cat([source.image, source.confidence[None]]), depth.values, source.camera, cameras, valid=depth.valid
+    )
+    warp, own = replace(both, image=both.image[:, :3]), both.image[:, 3:]
+    quality = view_quality(warp, source.camera, cameras)
+    return warp, Quality(quality.confidence * own, quality.weight * own)
 
 
 def _splat(source: View, cameras: Camera) -> Warp:

@@ -33,11 +33,9 @@ MAY_IMPORT = {
     "preview": LOWER | {"geometry", "files", "evaluation", "view", "moments", "warps", "diagnosis"},
     "pipeline": LOWER | {"geometry", "guidance", "backbones", "view", "moments", "warps", "targets", "result"},
     "config": BASE,
-    "scene_file": BASE | {"config"},
-    "input_files": BASE,
-    "truth": LOWER | {"config", "geometry", "files", "depth", "evaluation", "view", "input_files", "inputs"},
+    "truth": LOWER | {"config", "evaluation", "view", "inputs"},
     "compare": LOWER | {"geometry", "files", "evaluation", "view"},
-    "inputs": LOWER | {"config", "geometry", "files", "depth", "view", "moments", "input_files"},
+    "inputs": LOWER | {"config", "geometry", "files", "depth", "view", "moments"},
 }
 
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,6 +83,15 @@ def output_kind(config: "PretrainedConfig") -> DepthKind:
         f"depth models of the type {config.model_type!r} are not known: is it distance or inverse depth? Use Depth "
         "Anything, DPT, ZoeDepth, GLPN or Depth Pro, or write the map to a file and give it with --depth"
     )
+
+
+def model_is_here(model: str) -> bool:
+    """Whether a folder or the local cache holds the model, so that loading it needs no network."""
+    if Path(model).is_dir():
+        return True
+    from huggingface_hub import try_to_load_from_cache
+
+    return all(isinstance(try_to_load_from_cache(model, file), str) for file in ("config.json", "model.safetensors"))
 
 
 @functools.cache

@@ -19,6 +19,8 @@ def read_depths(
     offset: float = 0.0,
     kind: DepthKind | None = None,
     invalid: float | None = None,
+    baseline: float | None = None,
+    focal: float | None = None,
 ) -> list[Depth]:
     """Read the depth maps of a video's frames.
 
@@ -31,12 +33,17 @@ def read_depths(
         offset: added after the unit.
         kind: ``depth`` or ``disparity``; None = depth, refused if it looks inverse.
         invalid: stored value that means "no data".
+        baseline: for stereo disparity: distance of the two cameras, scene units.
+        focal: for stereo disparity: focal length in pixels of the maps.
 
     Raises:
         FileError, InputError: as ``read_depth``.
     """
-    depths = [read_depth(path, unit=unit, offset=offset, kind=kind, invalid=invalid) for path in paths]
-    if kind != "disparity":
+    depths = [
+        read_depth(path, unit=unit, offset=offset, kind=kind, invalid=invalid, baseline=baseline, focal=focal)
+        for path in paths
+    ]
+    if kind != "disparity" or baseline is not None:
         return depths
     masks = [depth.valid.numpy() for depth in depths]
     stored = [read_stored(path).astype(np.float64)[mask] for path, mask in zip(paths, masks, strict=True)]

@@ -7,7 +7,6 @@ from transformers import (
     AutoConfig,
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
-    Dinov2Config,
     DPTConfig,
     DPTImageProcessorPil,
 )
@@ -15,42 +14,7 @@ from transformers import (
 from mvguide.depth.kind import disparity_to_depth
 from mvguide.depth.model import estimate_depth, load_depth_model, output_kind
 from mvguide.errors import InputError, ModelError
-
-
-def processor() -> DPTImageProcessorPil:
-    return DPTImageProcessorPil(size={"height": 56, "width": 56}, keep_aspect_ratio=True, ensure_multiple_of=14)
-
-
-def network(kind: str) -> DepthAnythingForDepthEstimation:
-    torch.manual_seed(0)
-    backbone = Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        image_size=56,
-        patch_size=14,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-        apply_layernorm=True,
-    )
-    config = DepthAnythingConfig(
-        backbone_config=backbone,
-        patch_size=14,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=4,
-        depth_estimation_type=kind,
-        max_depth=20 if kind == "metric" else 1,
-    )
-    model = DepthAnythingForDepthEstimation(config).eval()
-    with torch.no_grad():
-        # Random weights put out nearly a constant: let the last layers tell pixels apart, and keep all above 0.
-        for parameter in model.parameters():
-            parameter.mul_(4.0)
-        model.head.conv3.weight.abs_()
-        model.head.conv3.bias.fill_(0.01)
-    return model
+from tests.depth.tiny_model import save_model
 
 
 @functools.cache
@@ -63,8 +27,7 @@ def picture() -> torch.Tensor:
 @pytest.fixture(scope="module", params=["relative", "metric"])
 def saved(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    network(request.param).save_pretrained(folder)
-    processor().save_pretrained(folder)
+    save_model(folder, request.param)
     return request.param, folder
 
 

@@ -56,8 +56,9 @@ def test_redwood_with_the_range_found():
 def colour_camera(index: int) -> PosedView:
     """7-Scenes as its colour camera saw it; the data set's K and poses are those of the depth camera.
 
-    The focal length is the one under which frames 0, 20 and 40 match best on the sensor's depth (540 to 548 are alike);
-    the 2.5 cm are the Kinect's. With the file's own K the cameras contradict the pictures by 1.3 pixels, of 8
+    The focal length was fitted: it is the one under which frames 0, 20 and 40 match best on the sensor's depth (540 to
+    548 are alike), and that depth is also the truth here, so the figures below are not of cameras found blindly. The
+    2.5 cm are the Kinect's. With the file's own K the cameras contradict the pictures by 1.3 pixels, of 8
     pixels of parallax in all: no matching can then find the depth.
     """
     view = seven_scenes(index)

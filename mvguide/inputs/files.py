@@ -1,10 +1,7 @@
-"""Finding the files of several pictures, and bringing pictures to a shape."""
+"""Finding the files of several pictures; sizes and crops as people give them."""
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from mvguide.errors import FileError, InputError
 
@@ -48,19 +45,14 @@ def find_depths(folder: str) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.suffix.lower() in DEPTHS)
 
 
-def shape_picture(image: Tensor, resize: Sequence[int] | None, crop: Sequence[int] | None) -> Tensor:
-    """A picture ``[3, H, W]`` brought to ``[width, height]`` and then cut to ``[left, top, width, height]``."""
-    if resize is not None:
-        width, height = pair(resize, "resize")
-        image = interpolate(image[None], (height, width), mode="area")[0]
-    if crop is not None:
-        if len(crop) != 4 or min(crop) < 0:
-            raise InputError(f"crop is {crop}; give [left, top, width, height] in pixels")
-        left, top, width, height = crop
-        if left + width > image.shape[2] or top + height > image.shape[1]:
-            raise InputError(f"crop {crop} reaches beyond the picture of {image.shape[2]} x {image.shape[1]}")
-        image = image[:, top : top + height, left : left + width]
-    return image
+def crop_box(crop: Sequence[int], width: int, height: int) -> tuple[int, int, int, int]:
+    """(left, top, width, height) inside a picture of that size. Raises InputError for anything else."""
+    if len(crop) != 4 or min(crop) < 0 or min(crop[2:]) < 1:
+        raise InputError(f"crop is {list(crop)}; give [left, top, width, height] in pixels")
+    left, top, across, down = crop
+    if left + across > width or top + down > height:
+        raise InputError(f"crop {list(crop)} reaches beyond the picture of {width} x {height}")
+    return left, top, across, down
 
 
 def pair(values: Sequence[int], name: str) -> tuple[int, int]:

@@ -15,8 +15,7 @@ from mvguide.files.images import write_png
 from mvguide.files.transforms import write_transforms
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera, stack
-from mvguide.inputs import Inputs, load_inputs
-from mvguide.scene_file import with_scene
+from mvguide.inputs import Inputs, load_inputs, with_scene
 from mvguide.scenes import packaged_scene
 from mvguide.warps import warp_views
 from tests.real_data import DATA, needs_data, psnr
@@ -49,6 +48,7 @@ DTU = InputConfig(
     depth=str(DATA / "nvs_dtu_scan1" / "{stem}.pfm"),
     resize=[800, 600],
     crop=[80, 44, 640, 512],
+    already_cropped=True,
     camera_size=[160, 128],
 )
 
@@ -156,7 +156,9 @@ def test_lens_distortion_is_taken_out_of_picture_and_depth(capture: Path) -> Non
     document["k1"] = 0.2
     (capture / "transforms.json").write_text(json.dumps(document))
     view = load_inputs(InputConfig(cameras=str(capture), depth=str(capture / "depth"), use=["0"])).views[0]
-    straight = load_inputs(InputConfig(scene=None, image=str(capture / "images" / "a.png"))).views[0]
+    straight = load_inputs(InputConfig(scene=None, image=str(capture / "images" / "a.png"), depth_source="file")).views[
+        0
+    ]
     assert (view.image - straight.image).abs().mean() > 0.005
     torch.testing.assert_close(view.image[:, 32, 32], straight.image[:, 32, 32], atol=0.02, rtol=0)
     assert not view.require_depth().valid[0, 0], "the corner comes from outside the picture"
@@ -183,7 +185,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
         (InputConfig(image=image, cameras=str(capture)), "--image and --cameras given; give one of"),
         (InputConfig(views=[]), "views is an empty list"),
         (InputConfig(views=[ViewConfig(image), ViewConfig(image)]), "several views need a camera_to_world each"),
-        (InputConfig(views=[ViewConfig(image, camera_to_world=[[1.0]])]), "must be 4 x 4 numbers"),
+        (InputConfig(views=[ViewConfig(image, camera_to_world=[[1.0]])]), "is not 4 x 4 numbers"),
         (InputConfig(cameras=str(capture), use=["z"]), "use names 'z', but the camera file has 2 images"),
         (InputConfig(image=image, crop=[0, 0, 65, 64]), "reaches beyond the picture of 64 x 64"),
         (InputConfig(image=image, crop=[1, 2]), r"give \[left, top, width, height\]"),
