@@ -1,4 +1,4 @@
-"""The command line: ``mvguide render | preview | demo | search-hypers | sigmas make | sigmas show``."""
+"""The command line: ``mvguide render | preview | demo | evaluate | compare | search-hypers | sigmas``."""
 
 import os
 import re
@@ -19,18 +19,27 @@ COMMANDS = {
     "render": (config.RenderConfig, "render"),
     "preview": (config.PreviewConfig, "preview"),
     "demo": (config.DemoConfig, "demo"),
+    "evaluate": (config.EvaluateConfig, "evaluate"),
+    "compare": (config.CompareConfig, "compare"),
     "search-hypers": (config.SearchConfig, "search_hypers"),
 }
 SIGMAS_COMMANDS = {
     "make": (config.SigmasMakeConfig, "sigmas_make"),
     "show": (config.SigmasShowConfig, "sigmas_show"),
 }
-POSITIONAL = {config.SigmasShowConfig}
-"""Commands whose required settings are given without an option name."""
+HOMES = {"evaluate": "mvguide.commands_evaluate", "compare": "mvguide.commands_evaluate"}
+"""Modules of functions that are not in mvguide.commands."""
+POSITIONAL = {
+    config.SigmasShowConfig: ("sigmas", None),
+    config.EvaluateConfig: ("result", "?"),
+    config.CompareConfig: ("results", "+"),
+}
+"""The setting of a command that is given without an option name, and how often."""
 
 FLAGS = {
     "quiet": "print nothing but errors",
     "offload": "keep only the module at work on the GPU",
+    "recover_cameras": "find the cameras again from the frames, and compare (needs pycolmap)",
     "already_cropped": "cameras and depths are of the resized and cropped picture already: resize and crop it alone",
 }
 """Settings that are switched on by their name alone, and their help."""
@@ -93,7 +102,7 @@ def run(settings: type, function: str, parsed: Namespace) -> None:
     """Call a command with its settings object."""
     filled = _command_parser(settings).instantiate(parsed)
     values: dict[str, Any] = {name: value for name, value in vars(filled).items() if name != "config"}
-    getattr(import_module("mvguide.commands"), function)(settings(**values))
+    getattr(import_module(HOMES.get(function, "mvguide.commands")), function)(settings(**values))
 
 
 def _wanted(complaint: re.Match[str]) -> str:
@@ -106,10 +115,19 @@ def _command_parser(settings: type) -> ArgumentParser:
     parser = Parser(description=_first_line(settings))
     parser.add_argument("--config", action="config", help="YAML file with settings; later options override it")
     flags = {field.name: field for field in fields(settings) if field.type is bool and field.default is False}
-    parser.add_class_arguments(settings, as_positional=settings in POSITIONAL, skip=set(flags))
+    name, count = POSITIONAL.get(settings, ("", None))
+    parser.add_class_arguments(settings, skip={*flags, *filter(None, [name])})
+    if name:
+        parser.add_argument(name, nargs=count, help=_setting_help(settings, name))
     for name in flags:
         parser.add_argument(f"--{name}", action="store_true", help=FLAGS[name])
     return parser
+
+
+def _setting_help(settings: type, name: str) -> str:
+    """What the docstring of the settings says of one of them."""
+    _, _, after = (settings.__doc__ or "").partition(f"\n        {name}: ")
+    return " ".join(re.split(r"\n {8}\w+: |\n\n|\n    $", after)[0].split())
 
 
 def _first_line(settings: type) -> str:

@@ -23,6 +23,7 @@ from mvguide.files.atomic import atomic_path, check_writable
 if TYPE_CHECKING:
     from mvguide.diffusion.sampler import Progress
     from mvguide.diffusion.schedule import SigmaSchedule
+    from mvguide.geometry.camera import Camera
     from mvguide.guidance.table import LambdaTable
     from mvguide.preview import Preview
     from mvguide.result import Result
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     MakeTable = Callable[[SigmaSchedule, Warps], LambdaTable]
 
 
-def render(config: RenderConfig) -> "Result":
-    """Render a camera move and write the result folder."""
+def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
+    """Render a camera move and write the result folder; ``path`` are cameras in place of those of the settings."""
     check_writable(config.out, folder=True)
     say = _speaker(config.quiet)
     say("reading the pictures")
@@ -53,7 +54,10 @@ def render(config: RenderConfig) -> "Result":
     schedule = load_sigmas(config.sigmas) if config.sigmas else None
     table = _given_table(config.guidance)
     num_frames = read_format(find_model(config.model)).frames if config.num_frames is None else config.num_frames
-    trajectory = inputs.trajectory(config.trajectory, num_frames)  # a bad path is refused before the model is loaded
+    if path is not None:
+        num_frames = len(path)
+    trajectory = inputs.trajectory(config.trajectory, num_frames) if path is None else path
+    # A bad path is refused before the model is loaded.
     say(f"loading model {config.model}")
     pipe = MultiViewPipeline.from_pretrained(
         config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload

@@ -55,11 +55,12 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
-        """All settings, seed, versions, the share of each frame seen, the frame distances and seconds per stage."""
+        """Settings, seed, versions, input frames, share seen and distance of each frame, and seconds per stage."""
         return {
             "settings": self.settings,
             "table": self.table.source,
             "sigmas": [float(f"{sigma:.6g}") for sigma in self.schedule.sigmas.tolist()],
+            "pinned": self.warps.pinned.nonzero()[:, 0].tolist(),
             "seen": [round(share, 4) for share in self.warps.seen.tolist()],
             "distances": [round(distance, 5) for distance in self.warps.distances.tolist()],
             "seconds": self.seconds,
@@ -85,15 +86,17 @@ class Result:
         """Write everything to a folder, whole or not at all.
 
         ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a view), ``confidence/`` (0 ... 255),
-        ``warps.mp4``, ``sheet.png``, ``lambda_table.npz`` and ``.png``, ``report.json``; the cameras as
-        ``transforms.json`` (nerfstudio) and ``sparse/0`` (COLMAP text, with points of the views' depth): nerfstudio
-        and gsplat train on the folder as it is. Raises OutputError when the folder cannot be written.
+        ``warps/`` (what guidance saw, black in holes), ``warps.mp4``, ``sheet.png``, ``lambda_table.npz`` and
+        ``.png``, ``report.json``; the cameras as ``transforms.json`` (nerfstudio) and ``sparse/0`` (COLMAP text, with
+        points of the views' depth): nerfstudio and gsplat train on the folder as it is. Raises OutputError when the
+        folder cannot be written.
         """
         fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
         names = [f"{index:04d}.png" for index in range(len(self.frames))]
-        stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence")]
+        stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence", "warps")]
         with output_folder(folder, stale=stale) as out:
             parts = {"images": self.frames, "masks": self.warps.visible, "confidence": self.warps.confidence}
+            parts["warps"] = self.warps.image
             for part, pictures in parts.items():
                 (out / part).mkdir()
                 for name, picture in zip(names, pictures, strict=True):

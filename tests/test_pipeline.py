@@ -145,7 +145,7 @@ def test_everything_is_written(tmp_path: Path, result: mvguide.Result) -> None:
     (tmp_path / "out" / "mine.txt").write_text("keep")
     result.save(tmp_path / "out", fps=5)
     names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
-    pictures = [f"{part}/{k:04d}.png" for part in ("images", "masks", "confidence") for k in range(FRAMES)]
+    pictures = [f"{part}/{k:04d}.png" for part in ("images", "masks", "confidence", "warps") for k in range(FRAMES)]
     assert names == sorted(
         [
             *pictures,

@@ -7,6 +7,8 @@ from torch import Tensor
 from mvguide.errors import InputError
 
 _WINDOW, _SIGMA = 11, 1.5
+BORDER = _WINDOW // 2
+"""Pixels along each side on which no window of SSIM is centred."""
 _C1, _C2 = 0.01**2, 0.03**2
 
 
@@ -64,8 +66,7 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     covariance = mean(a * b) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + _C1) / (mean_a**2 + mean_b**2 + _C1)
     structure = (2 * covariance + _C2) / (variance_a + variance_b + _C2)
-    border = _WINDOW // 2
-    centres = weight[..., border:-border, border:-border]
+    centres = weight[..., BORDER:-BORDER, BORDER:-BORDER]
     return _average((luminance * structure).mean(dim=-3, keepdim=True), centres)
 
 

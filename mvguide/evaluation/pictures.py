@@ -46,6 +46,7 @@ def video_sheet(
     notes: Sequence[str] | None = None,
     columns: Sequence[int] | None = None,
     tile: int = SMALLEST_TILE,
+    labels: Sequence[str] | None = None,
 ) -> Tensor:
     """Videos above each other, frames across: ``[3, H', W']`` in [0, 1].
 
@@ -54,6 +55,7 @@ def video_sheet(
         notes: a word for each frame, written under its column.
         columns: frames to show; by default all of them, or 8 evenly spread.
         tile: smaller pictures are enlarged, by whole pixels, to at least this many; large ones are reduced.
+        labels: names of the frames; their numbers by default.
     """
     first = next(iter(rows.values()))
     count, _, height, width = first.shape
@@ -78,7 +80,7 @@ def video_sheet(
     bottom = _GAP + len(rows) * (size[1] + _GAP)
     for column, index in enumerate(columns):
         left = margin + column * (size[0] + _GAP)
-        draw.text((left, bottom), f"frame {index}", fill=_INK, font=font)
+        draw.text((left, bottom), labels[index] if labels else f"frame {index}", fill=_INK, font=font)
         if notes:
             draw.text((left, bottom + 18), notes[index], fill=(110, 110, 110), font=font)
     return torch.from_numpy(np.asarray(sheet).copy()).permute(2, 0, 1).float() / 255

@@ -25,8 +25,13 @@ def through(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str 
     keys = _keys(cameras)
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < len(keys):
         raise InputError(f"num_frames is {num_frames!r} for {len(keys)} key cameras; each needs a frame of its own")
-    times = np.round(np.linspace(0, num_frames - 1, len(keys)))
+    times = np.asarray(key_frames(len(keys), num_frames), dtype=np.float64)
     return _interpolate(keys, times, np.arange(num_frames, dtype=np.float64), method)
+
+
+def key_frames(num_keys: int, num_frames: int) -> list[int]:
+    """Frame of each key of a path :func:`through` them: round(k (F - 1) / (K - 1))."""
+    return [int(time) for time in np.round(np.linspace(0, num_frames - 1, num_keys))]
 
 
 def resample(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str = "slerp") -> Camera:

@@ -1,6 +1,6 @@
 """From settings to views and a path: one picture, several posed ones, the pictures of a camera file, or a video."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mvguide.config import InputConfig, TrajectoryConfig, ViewConfig
@@ -123,6 +123,19 @@ def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
     # A film that is stopped is looked at from where it was filmed at that moment.
     start = config.moment % len(views) if footage and config.moment is not None else 0
     return Inputs(views, posed, footage, start)
+
+
+def find_posed(config: InputConfig, *lists: Sequence[str | int] | None) -> tuple[list[str], list[list[int] | None]]:
+    """Names of the images of ``config.cameras``, and the numbers of those that each list picks (None for None).
+
+    Raises:
+        FileError, InputError: no camera file, as :func:`load_inputs`, or a list that names what is not there.
+    """
+    if config.cameras is None:
+        raise InputError("no camera file was given; give --cameras, or a --scene that has one")
+    pictures = None if config.images is None else find_pictures(config.images)
+    posed = camera_file(config, config.cameras, picture_size(config, pictures))
+    return posed.names, [None if names is None else chosen_images(posed, names) for names in lists]
 
 
 def _read_posed(config: InputConfig, source: str) -> tuple[list[View], list[Hint]]:

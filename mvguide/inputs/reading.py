@@ -110,12 +110,12 @@ def picture_size(config: InputConfig, pictures: Sequence[Path] | None) -> tuple[
     return image.shape[2], image.shape[1]
 
 
-def chosen_images(posed: PosedImages, use: Sequence[str] | None) -> list[int]:
+def chosen_images(posed: PosedImages, use: Sequence[str | int] | None) -> list[int]:
     """Numbers of the images that are to be views."""
     if use is None:
         return list(range(len(posed)))
     found = []
-    for name in use:
+    for name in map(str, use):
         matches = [
             index for index, known in enumerate(posed.names) if name in (known, Path(known).name, Path(known).stem)
         ]

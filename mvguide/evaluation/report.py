@@ -1,0 +1,211 @@
+"""An evaluation as a folder: figures for programs, tables and pictures for people."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mvguide.errors import FileError
+from mvguide.evaluation.error_pictures import error_frames, error_sheet, whole_scale
+from mvguide.evaluation.folders import read_json
+from mvguide.evaluation.pictures import pick_columns
+from mvguide.evaluation.recovery import Recovered
+from mvguide.evaluation.scores import COLUMNS, TEMPORAL, Scores, Truth, known
+from mvguide.files.atomic import output_folder
+from mvguide.files.images import write_png
+
+RESULT = "result"
+"""Name of the row of the result itself."""
+
+FORMAT = "mvguide evaluation 1"
+CAMERA_FIGURES = ("ate", "ate_share", "rpe_translation", "rpe_rotation")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a result and of what it is compared with.
+
+    Args:
+        result: the result folder.
+        against: what the true frames are, for people.
+        truth: the true frames.
+        videos: row -> ``[K, 3, H, W]``; the first is the result.
+        scores: row -> figures; the same rows, and mostly ``truth`` with figures of the true video alone.
+        settings: of the run.
+        notes: what could not be measured and why, a sentence each.
+    """
+
+    result: Path
+    against: str
+    truth: Truth
+    videos: dict[str, Tensor]
+    scores: dict[str, Scores]
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def document(self, folder: str | Path = ".") -> dict[str, Any]:
+        """Everything, as JSON takes it; the result's place is written relative to ``folder``."""
+        return {
+            "format": FORMAT,
+            "result": Path(os.path.relpath(self.result, folder)).as_posix(),
+            "truth": self.against,
+            "size": [self.truth.frames.shape[-1], self.truth.frames.shape[-2]],
+            "frames": self.truth.numbers,
+            "given": [number for number, pinned in zip(self.truth.numbers, self.truth.pinned, strict=True) if pinned],
+            "settings": self.settings,
+            "rows": {name: self._figures(name) for name in self.scores},
+            "per_frame": {name: self._frames(name) for name in self.videos},
+            "notes": self.notes,
+        }
+
+    def text(self) -> str:
+        """The tables as Markdown."""
+        width, height = self.truth.frames.shape[-1], self.truth.frames.shape[-2]
+        given = [number for number, pinned in zip(self.truth.numbers, self.truth.pinned, strict=True) if pinned]
+        counted = int(self.truth.counted.sum())
+        listed = ", ".join(map(str, given))
+        skipped = f"; not counted, because they are input views: {listed}" if given else ""
+        rows = {name: self._figures(name) for name in self.scores}
+        parts = [
+            "# Evaluation",
+            f"`{self.result}` against `{self.against}`: {counted} frames of {width} x {height}{skipped}.",
+            table("", {name: rows[name] for name in self.videos}, [*COLUMNS, "perceptual"]),
+        ]
+        in_time = table("", rows, [*TEMPORAL, "registered", *CAMERA_FIGURES])
+        if in_time:
+            parts += ["## In time", in_time]
+        for name in self.videos:
+            numbered = {str(row["frame"]) + (" (given)" if row["given"] else ""): row for row in self._frames(name)}
+            parts += [f"## Frame by frame: {name}", table("frame", numbered, ["seen share", *COLUMNS, "perceptual"])]
+        parts += ["## Notes\n", "\n".join(f"* {note}" for note in self.notes)] if self.notes else []
+        return "\n\n".join(parts) + "\n"
+
+    def summary(self) -> str:
+        """The means as one short table."""
+        rows = {name: self._figures(name) for name in self.videos}
+        return table("", rows, ["psnr whole", "psnr seen", "psnr holes", "ssim whole", "sharpness whole", "perceptual"])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``evaluation.json``, ``evaluation.md``, ``errors.png``, ``errors/`` and ``truth/``.
+
+        ``errors/0003.png`` is the error of frame 3 of the result, ``truth/0003.png`` what it was compared with.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        names = [f"{number:04d}.png" for number in self.truth.numbers]
+        scale = whole_scale(self.truth.frames.shape[-1], self.truth.frames.shape[-2])
+        stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("errors", "truth")]
+        errors = error_frames(self.videos[RESULT], self.truth.frames, self.truth.visible, scale)
+        with output_folder(folder, stale=stale) as out:
+            for part, pictures in {"errors": errors, "truth": self.truth.frames}.items():
+                (out / part).mkdir()
+                for name, picture in zip(names, pictures, strict=True):
+                    write_png(out / part / name, picture)
+            write_png(out / "errors.png", self.sheet())
+            document = self.document(folder)
+            (out / "evaluation.json").write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+            (out / "evaluation.md").write_text(self.text())
+        return Path(folder)
+
+    def sheet(self) -> Tensor:
+        """Truth, and each video with its error under it, ``[3, H', W']``; input views are left out where others are."""
+        counted = self.truth.counted.nonzero()[:, 0].tolist()
+        columns = [counted[k] for k in pick_columns(len(counted))]
+        notes = {}
+        for name in self.videos:
+            values = self.scores[name].per_frame["psnr whole"]
+            notes[name] = [cell("psnr whole", values[k]) + " dB" for k in columns]
+        videos = {name: frames[columns] for name, frames in self.videos.items()}
+        labels = [f"frame {self.truth.numbers[k]}" for k in columns]
+        return error_sheet(videos, notes, self.truth.frames[columns], self.truth.visible[columns], labels)
+
+    def _figures(self, name: str) -> Row:
+        scores = self.scores[name]
+        recovered = {} if scores.recovered is None else camera_figures(scores.recovered)
+        return {**scores.means, **scores.temporal, **recovered}
+
+    def _frames(self, name: str) -> list[Row]:
+        seen = self.truth.visible.mean(dim=(1, 2, 3)).tolist()
+        columns = self.scores[name].per_frame
+        return [
+            {
+                "frame": number,
+                "given": bool(self.truth.pinned[k]),
+                "seen share": round(seen[k], 4),
+                **{column: values[k] for column, values in columns.items()},
+            }
+            for k, number in enumerate(self.truth.numbers)
+        ]
+
+
+def camera_figures(recovered: Recovered) -> Row:
+    """Columns of what structure from motion found."""
+    found: Row = {"registered": f"{len(recovered.registered)} of {recovered.frames}"}
+    if recovered.error is None:
+        return {**found, "cameras": recovered.text()}
+    return {**found, **{name: known(value) for name, value in asdict(recovered.error).items()}}
+
+
+HEADS = {
+    "ate_share": "ATE / path",
+    "ate": "ATE",
+    "rpe_translation": "RPE translation",
+    "rpe_rotation": "RPE rotation, degrees",
+    "seen share": "seen",
+}
+
+
+def table(corner: str, rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """A Markdown table; columns without any value are left out, and with all of them the table."""
+    kept = [column for column in columns if any(row.get(column) is not None for row in rows.values())]
+    if not kept:
+        return ""
+    lines = [
+        f"| {' | '.join([corner, *(HEADS.get(column, column) for column in kept)])} |",
+        "|---" * (len(kept) + 1) + "|",
+    ]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(cell(column, row.get(column)) for column in kept)} |")
+    return "\n".join(lines)
+
+
+def cell(column: str, value: Any) -> str:
+    """A value as people read it: decibels to a hundredth, small ratios to three digits, shares in percent."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value).replace("|", "/").replace("\n", " ")
+    if column in ("seen share", "ate_share"):
+        return f"{100 * value:.1f} %"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.2f}" if column.startswith("psnr") or column == "seconds" else f"{value:.3g}" if value else "0"
+
+
+def read_evaluation(folder: str | Path) -> dict[str, Any]:
+    """The JSON of an evaluation folder, its rows checked.
+
+    Raises:
+        FileError: missing, damaged, or of another format.
+    """
+    path = Path(folder) / "evaluation.json"
+    found = read_json(path, "evaluation")
+    rows = found.get("rows")
+    numbers = found.get("frames")
+    if (
+        found.get("format") != FORMAT
+        or not isinstance(found.get("result"), str)
+        or not isinstance(rows, dict)
+        or not isinstance(rows.get(RESULT), dict)
+        or not isinstance(numbers, list)
+        or not all(type(number) is int and number >= 0 for number in numbers)
+    ):
+        raise FileError(f"evaluation {path} is not what mvguide evaluate writes; run it again")
+    return found
