@@ -28,7 +28,11 @@ SIGMAS_COMMANDS = {
 POSITIONAL = {config.SigmasShowConfig}
 """Commands whose required settings are given without an option name."""
 
-FLAGS = {"quiet": "print nothing but errors", "offload": "keep only the module at work on the GPU"}
+FLAGS = {
+    "quiet": "print nothing but errors",
+    "offload": "keep only the module at work on the GPU",
+    "cfg_chunked": "the two halves of classifier-free guidance one after the other",
+}
 """Settings that are switched on by their name alone, and their help."""
 
 

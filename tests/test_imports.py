@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "pipeline": LOWER | {"geometry", "guidance", "backbones", "view", "moments", "warps", "targets", "result"},
     "config": BASE,
     "scene_file": BASE | {"config"},
+    "presets": BASE | {"config"},
     "input_files": BASE,
     "inputs": LOWER | {"config", "geometry", "files", "depth", "view", "moments", "input_files"},
 }

@@ -131,6 +131,7 @@ class SvdBackbone:
                 "ids": ids.to(device),
             },
             scale=torch.linspace(told.cfg_min, told.cfg_max, told.num_frames),
+            chunked=told.cfg_chunked,
         )
 
     @torch.no_grad()
@@ -210,10 +211,29 @@ class SvdDenoiser:
             embedding = torch.cat([torch.zeros_like(embedding), embedding])
             ids = torch.cat([ids, ids])
         timestep = (0.25 * sigma.log()).to(x.device, torch.float32)
-        output = self._unet(unet, inputs, timestep, embedding, ids)
+        size = 1 if self.condition.chunked else len(inputs)
+        parts = zip(inputs.split(size), embedding.split(size), ids.split(size), strict=True)
+        output = torch.cat([self._unet(unet, part, timestep, e, i) for part, e, i in parts])
         if guided:
             output = mix_guidance(output[1:], output[:1], scale)
         return self.path.to_denoised(output.to(x.dtype), x, sigma, self.backbone.prediction)
+
+    def for_gradient(self, checkpointing: bool = True) -> "SvdDenoiser":
+        """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back.
+
+        The switch is the UNet's own, stays as it is left here, and means nothing where no gradient is wanted.
+        """
+        unet = self.backbone.pipe.unet
+        if checkpointing and not unet.is_gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        elif not checkpointing and unet.is_gradient_checkpointing:
+            unet.disable_gradient_checkpointing()
+        return replace(self, condition=replace(self.condition, scale=torch.ones_like(self.condition.scale)))
+
+    def window(self, rows: slice, columns: slice) -> "SvdDenoiser":
+        """Denoiser of a part of the latent cells, with the same part of the conditioning latents."""
+        tensors = {**self.condition.tensors, "latents": self.condition.tensors["latents"][..., rows, columns]}
+        return replace(self, condition=replace(self.condition, tensors=tensors))
 
     def _unet(self, unet: torch.nn.Module, inputs: Tensor, timestep: Tensor, embedding: Tensor, ids: Tensor) -> Tensor:
         height, width = inputs.shape[-2:]
