@@ -98,6 +98,9 @@ def run(settings: type, function: str, parsed: Namespace) -> None:
 
 def _wanted(complaint: re.Match[str]) -> str:
     """Turn jsonargparse's list of the types that a value is not into a phrase."""
+    names = re.search(r"Literal\[(.*?)\]", complaint[0])
+    if names:
+        return f"Expected one of {names[1]}. Got value: "
     wanted = [name for name in re.findall(r"<class '(\w+)'>", complaint[0]) if name not in ("NoneType", "str")]
     return f"Expected {' or '.join(dict.fromkeys(wanted)) or 'another value'}. Got value: "
 
