@@ -25,11 +25,11 @@ def recomputed(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> Iterat
             if isinstance(module, kinds):
                 changed.append((module, "forward" in vars(module), module.forward))
                 again = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
-                module.forward = again  # type: ignore[method-assign]
+                module.forward = again
         yield
     finally:
         for module, was_own, forward in changed:
             if was_own:  # accelerate's offloading puts its own there
-                module.forward = forward  # type: ignore[method-assign, assignment]
+                module.forward = forward  # type: ignore[assignment]
             else:
                 del module.forward
