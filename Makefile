@@ -35,4 +35,4 @@ format: install
 
 bench: install
 	# A process for each: what one leaves in memory must not slow the next.
-	for name in search warp loop preview; do $(BIN)/python -m tools.bench $$name --out out/bench_$$name.json || exit 1; done
+	for name in search warp loop preview post; do $(BIN)/python -m tools.bench $$name --out out/bench_$$name.json || exit 1; done

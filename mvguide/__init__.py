@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         truck,
         zoom,
     )
+    from mvguide.guidance.guides import GuidanceSettings
     from mvguide.guidance.search import SearchResult, search_hypers
     from mvguide.guidance.table import LambdaTable
     from mvguide.moments import Moments
@@ -38,6 +39,7 @@ _HOMES = {
     "mvguide.geometry.camera": "Camera",
     "mvguide.geometry.keyframes": "through",
     "mvguide.geometry.trajectory": _TRAJECTORIES,
+    "mvguide.guidance.guides": "GuidanceSettings",
     "mvguide.guidance.search": "SearchResult search_hypers",
     "mvguide.guidance.table": "LambdaTable",
     "mvguide.moments": "Moments",
@@ -49,6 +51,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 
 __all__ = [
     "Camera",
+    "GuidanceSettings",
     "LambdaTable",
     "Moments",
     "MultiViewPipeline",

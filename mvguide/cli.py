@@ -41,6 +41,7 @@ FLAGS = {
     "offload": "keep only the module at work on the GPU",
     "recover_cameras": "find the cameras again from the frames, and compare (needs pycolmap)",
     "already_cropped": "cameras and depths are of the resized and cropped picture already: resize and crop it alone",
+    "cfg_chunked": "the two halves of classifier-free guidance one after the other",
 }
 """Settings that are switched on by their name alone, and their help."""
 
@@ -107,6 +108,9 @@ def run(settings: type, function: str, parsed: Namespace) -> None:
 
 def _wanted(complaint: re.Match[str]) -> str:
     """Turn jsonargparse's list of the types that a value is not into a phrase."""
+    names = re.search(r"Literal\[(.*?)\]", complaint[0])
+    if names:
+        return f"Expected one of {names[1]}. Got value: "
     wanted = [name for name in re.findall(r"<class '(\w+)'>", complaint[0]) if name not in ("NoneType", "str")]
     return f"Expected {' or '.join(dict.fromkeys(wanted)) or 'another value'}. Got value: "
 

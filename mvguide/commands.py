@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,14 @@ from mvguide.config import (
     SigmasShowConfig,
     TrajectoryConfig,
 )
-from mvguide.errors import InputError
+from mvguide.errors import ConfigError, InputError
 from mvguide.files.atomic import atomic_path, check_writable
 
 if TYPE_CHECKING:
     from mvguide.diffusion.sampler import Progress
     from mvguide.diffusion.schedule import SigmaSchedule
     from mvguide.geometry.camera import Camera
+    from mvguide.guidance.guides import GuidanceSettings
     from mvguide.guidance.table import LambdaTable
     from mvguide.preview import Preview
     from mvguide.result import Result
@@ -45,9 +46,11 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
     from mvguide.diagnosis import diagnose
     from mvguide.diffusion.schedule import load_sigmas
     from mvguide.inputs import load_inputs, with_scene
-    from mvguide.pipeline import MultiViewPipeline
+    from mvguide.pipeline import DEFAULT_STEPS, MultiViewPipeline
+    from mvguide.presets import with_preset
 
-    config = with_scene(config)
+    config = with_preset(with_scene(config))
+    guidance = _guidance_settings(config.guidance)
     inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()
@@ -64,8 +67,9 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
     )
     if table is None:
         by_frame = config.guidance.distances == "frame"
-        table = partial(pipe.search_table, rule=config.guidance.rule, by_frame=by_frame)
-    schedule = schedule or pipe.backbone.schedule(_at_least_one("steps", config.steps))
+        table = partial(pipe.search_table, rule=config.guidance.rule or "exact", by_frame=by_frame)
+    steps = DEFAULT_STEPS if config.steps is None else config.steps
+    schedule = schedule or pipe.backbone.schedule(_at_least_one("steps", steps))
 
     def make_table(schedule: "SigmaSchedule", warps: "Warps") -> "LambdaTable":
         """Say what is wrong with the path as soon as it is known, before the long part."""
@@ -79,8 +83,7 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
         moments=inputs.moments(num_frames),
         schedule=schedule,
         table=make_table,
-        guidance=config.guidance.kind,
-        floor=config.guidance.floor,
+        guidance=guidance,
         solver=config.solver,
         size=_size(config),
         conditioning=Conditioning(
@@ -90,9 +93,9 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
             noise_aug_strength=config.noise_aug_strength,
             cfg_min=config.cfg_min,
             cfg_max=config.cfg_max,
+            cfg_chunked=config.cfg_chunked,
         ),
-        hole_radius=config.hole_radius,
-        cell_share=config.guidance.cell_share,
+        hole_radius=config.hole_radius or 0,
         chunk=_at_least_one("chunk", config.chunk),
         generator=torch.Generator().manual_seed(config.seed),
         watch=None if config.quiet else _progress_bar(len(schedule)),
@@ -123,7 +126,7 @@ def preview(config: PreviewConfig) -> "Preview":
     trajectory = inputs.trajectory(config.trajectory, num_frames)
     size = _size(config) or model.default_size(trajectory.width, trajectory.height)
     found = make_preview(
-        inputs.views, trajectory, size, moments=inputs.moments(num_frames), hole_radius=config.hole_radius
+        inputs.views, trajectory, size, moments=inputs.moments(num_frames), hole_radius=config.hole_radius or 0
     )
     found.save(config.out, fps=_at_least_one("fps", config.fps))
     say(found.text())
@@ -210,12 +213,26 @@ def _given_table(config: GuidanceConfig) -> "LambdaTable | MakeTable | None":
     """The table of a file or a constant, refused now if it cannot be used; None = search, once there is a model."""
     from mvguide.guidance.table import LambdaTable, check_weight
 
-    if config.table == "search":
+    if config.table in (None, "search"):
         return None
     if config.table == "constant":
         check_weight(config.weight)
         return lambda schedule, warps: LambdaTable.constant(config.weight, schedule, len(warps.image))
     return LambdaTable.load(config.table)
+
+
+def _guidance_settings(config: GuidanceConfig) -> "GuidanceSettings":
+    """Settings of the guide, refused now if they cannot be used."""
+    from mvguide.guidance.guides import GuidanceSettings
+    from mvguide.guidance.table import LambdaTable
+
+    if config.hole_table is not None and config.hole_weight:
+        raise ConfigError("both hole_weight and hole_table were given; drop one")
+    names = {field.name for field in fields(GuidanceSettings)}
+    given = {name: value for name, value in vars(config).items() if name in names and value is not None}
+    if config.hole_table is not None:
+        given["hole_weight"] = LambdaTable.load(config.hole_table)
+    return GuidanceSettings(**given)
 
 
 def _size(config: InputConfig) -> tuple[int, int] | None:

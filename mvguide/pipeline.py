@@ -15,12 +15,13 @@ from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Solver, make_solver
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
-from mvguide.guidance.guides import make_guidance
+from mvguide.guidance.aim import Targets
+from mvguide.guidance.guides import GuidanceSettings, as_settings, make_guidance
 from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, RuleName, search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.moments import Moments
 from mvguide.result import Result
-from mvguide.targets import CELL_SHARE, encode_targets
+from mvguide.targets import encode_targets
 from mvguide.view import View, fit_camera
 from mvguide.warps import Warps, mean_flow, warp_views
 
@@ -62,13 +63,11 @@ class MultiViewPipeline:
         moments: Moments | None = None,
         schedule: SigmaSchedule | None = None,
         table: LambdaTable | Callable[[SigmaSchedule, Warps], LambdaTable] | None = None,
-        guidance: str = "blend",
-        floor: float = 0.0,
+        guidance: str | GuidanceSettings = "blend",
         solver: str | Solver = "euler",
         size: tuple[int, int] | None = None,
         conditioning: Conditioning | None = None,
         hole_radius: int = 0,
-        cell_share: float = CELL_SHARE,
         chunk: int = 8,
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
@@ -83,15 +82,14 @@ class MultiViewPipeline:
             schedule: noise levels; the model's own with 25 steps by default.
             table: weights for this schedule and F frames, or a function that makes them once the warps are known;
                 by default :meth:`search_table`.
-            guidance: ``blend``, ``top_share`` or ``none``.
-            floor: smallest share for ``top_share``.
+            guidance: ``blend``, ``top_share``, ``posterior_gradient`` or ``none``; or
+                :class:`~mvguide.guidance.guides.GuidanceSettings`, which say more: masks, holes, resampling.
             solver: ``euler``, ``ancestral``, ``heun``, ``dpmpp_2m``, or a solver object.
             size: (width, height) of the video; by default the picture's shape at the model's trained area. The
                 picture is resized to cover it and cropped, cameras and depth with it.
             conditioning: what the model is told besides the picture. Its motion bucket, if None, follows the real
                 optical flow where the model's scale is known.
             hole_radius: grow holes by this many pixels.
-            cell_share: guide a latent cell when at least this share of its pixels is seen, in (0, 1].
             chunk: frames encoded or decoded at a time.
             generator: CPU generator; the same seed gives the same video. By default a new one with torch's fixed seed.
             watch: sees every step; returning True stops early, and the video is decoded from what is there.
@@ -106,7 +104,8 @@ class MultiViewPipeline:
         frames = len(trajectory)
         shape = self.backbone.latent_shape(frames, size[1], size[0])
         schedule = schedule or self.backbone.schedule(DEFAULT_STEPS)
-        chosen_solver = make_solver(solver)
+        chosen_solver, settings = make_solver(solver), as_settings(guidance)
+        settings.check(schedule, frames)
         generator = generator or torch.Generator()
         for view in views:
             view.require_depth()
@@ -130,8 +129,8 @@ class MultiViewPipeline:
         told = self.backbone.complete(told, mean_flow(picture, trajectory))
         with stages("encode"):
             condition = self.backbone.prepare(picture.image, told, generator)
-            targets = None if guidance == "none" else encode_targets(self.backbone, warps, chunk, cell_share)
-        guide = make_guidance(guidance, targets, table, floor)
+            targets = None if settings.kind == "none" else self._encode_targets(warps, settings, chunk)
+        guide = make_guidance(settings, targets, table, generator)
 
         with stages("denoise"):
             x = initial_noise(shape, self.backbone.path, schedule, generator).to(self.backbone.device)
@@ -143,22 +142,20 @@ class MultiViewPipeline:
         with stages("decode"):
             decoded = self.backbone.decode(x, chunk)
 
-        settings = {
+        report = {
             "model": self.backbone.name,
             "views": [view.name for view in views],
-            "guidance": guidance,
-            "floor": floor,
+            **settings.report(),
             "solver": solver if isinstance(solver, str) else repr(solver),
             "schedule": schedule.name,
             "steps": len(schedule),
             "num_frames": frames,
             "size": list(size),
             "hole_radius": hole_radius,
-            "cell_share": cell_share,
             "seed": generator.initial_seed(),
             "conditioning": asdict(told),
         }
-        return Result(decoded, warps, picture, views, trajectory, schedule, table, x.cpu(), settings, stages.seconds)
+        return Result(decoded, warps, picture, views, trajectory, schedule, table, x.cpu(), report, stages.seconds)
 
     def search_table(
         self, schedule: SigmaSchedule, warps: Warps, *, rule: RuleName = "exact", by_frame: bool = False
@@ -173,6 +170,18 @@ class MultiViewPipeline:
         if by_frame:
             return search_hypers(schedule, num_frames=len(warps.image), rule=rule, v1=v1, v2=v2, v3=v3).table
         return search_hypers(schedule, distances=warps.distances, rule=rule, v1=v1, v2=v2, v3=v3).table
+
+    def _encode_targets(self, warps: Warps, settings: GuidanceSettings, chunk: int) -> Targets:
+        """Targets with the mask that the settings ask for."""
+        return encode_targets(
+            self.backbone,
+            warps,
+            chunk,
+            settings.cell_share,
+            mask=settings.mask,
+            ramp=settings.ramp,
+            confidence=settings.confidence,
+        )
 
     def _fit_inputs(
         self, views: Sequence[View], trajectory: Camera, size: tuple[int, int] | None

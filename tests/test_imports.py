@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "truth": LOWER | {"config", "evaluation", "view", "inputs"},
     "compare": LOWER | {"geometry", "files", "evaluation", "view"},
     "inputs": LOWER | {"config", "geometry", "files", "depth", "view", "moments"},
+    "presets": BASE | {"config"},
 }
 
 

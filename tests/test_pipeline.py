@@ -77,10 +77,60 @@ def test_weight_one_ends_at_the_warp_where_it_is_seen(pipe, scene, schedule) -> 
     assert psnr(guided.frames, warps.image, seen).mean() > psnr(free.frames, warps.image, seen).mean() + 3
 
 
-@pytest.mark.parametrize("settings", [{"solver": "heun"}, {"solver": "dpmpp_2m"}, {"guidance": "top_share"}])
+MODES = {
+    "heun": {"solver": "heun"},
+    "dpmpp_2m": {"solver": "dpmpp_2m"},
+    "top_share": {"guidance": "top_share"},
+    "posterior_gradient": {"guidance": "posterior_gradient"},
+    "tiles": {"guidance": mvguide.GuidanceSettings("posterior_gradient", tiles=2, resample=1), "solver": "heun"},
+    "resampled": {"guidance": mvguide.GuidanceSettings("none", resample=1)},
+    "soft": {"guidance": mvguide.GuidanceSettings(mask="soft", ramp=1, confidence=1, hole_weight=0.3)},
+}
+
+
+@pytest.mark.parametrize("settings", MODES.values(), ids=MODES.keys())
 def test_every_mode_runs_through_the_one_loop(pipe, scene, schedule, settings: dict) -> None:
     frames = render(pipe, scene, schedule, **settings).frames
     assert torch.isfinite(frames).all()
+
+
+def test_guidance_settings_change_the_video_and_are_reported(pipe, scene, schedule, result: mvguide.Result) -> None:
+    assert result.settings["guidance"] == "blend"
+    assert result.settings["mask"] == "hard"
+    plain = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings())
+    assert torch.equal(plain.frames, result.frames)
+    for changes in ({"mask": "soft"}, {"confidence": 1.0}, {"ramp": 2.0}, {"hole_weight": 0.5}, {"resample": 1}):
+        found = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(**changes))
+        assert not torch.equal(found.frames, result.frames), changes
+        assert found.settings.items() >= changes.items()
+        json.dumps(found.settings)
+
+
+def test_the_posterior_gradient_moves_the_video_to_the_warp(pipe, scene, schedule) -> None:
+    """Under the pipeline's no_grad, and without leaving a graph behind."""
+    table = mvguide.LambdaTable.constant(1.0, schedule, FRAMES)
+    settings = mvguide.GuidanceSettings("posterior_gradient", step_size=0.3)
+    found = render(pipe, scene, schedule, guidance=settings, table=table)
+    still = render(pipe, scene, schedule, guidance=replace(settings, step_size=0.0), table=table)
+    free = render(pipe, scene, schedule, guidance="none")
+    assert torch.equal(still.frames, free.frames)
+    assert not found.frames.requires_grad
+    targets = pipe.backbone.encode(found.warps.image)
+    seen = found.warps.visible[1:].mean(dim=(1, 2, 3)) > 0
+    assert seen.all()
+    near, far = ((run.latents[0, 1:] - targets[1:]).square().mean() for run in (found, free))
+    assert near < far
+
+
+def test_holes_can_have_a_table_of_their_own(pipe, scene, schedule) -> None:
+    columns = mvguide.LambdaTable(torch.full((3, FRAMES), 0.5), schedule.levels, source="measured")
+    by_table = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=columns))
+    by_number = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=0.5))
+    torch.testing.assert_close(by_table.frames, by_number.frames)
+    assert by_table.settings["hole_weight"] == "table: measured"
+    wrong = mvguide.LambdaTable.constant(0.5, schedule, 9)
+    with pytest.raises(InputError, match="3 rows x 9 columns"):
+        render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=wrong))
 
 
 def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguide.Result) -> None:

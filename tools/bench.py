@@ -1,6 +1,6 @@
 """Figures of speed, each against a plain program written here, in one run on one machine.
 
-    make bench        # or: python -m tools.bench search|warp|loop|preview --out out/bench.json
+    make bench        # or: python -m tools.bench search|warp|loop|preview|post --out out/bench.json
 
 Ratios are medians over pairs of runs made in turn, so that a machine whose speed drifts does not favour either side.
 """
@@ -8,6 +8,7 @@ Ratios are medians over pairs of runs made in turn, so that a machine whose spee
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -192,9 +193,16 @@ def print_peak() -> None:
     image, depth, camera, targets = warp_inputs()
     result = splat(image, depth, camera, targets)
     own = sum(t.numel() * t.element_size() for t in (result.image, result.visible, result.depth))
-    # Not ru_maxrss, which a process inherits from the one that started it.
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(int(peak.split()[1]) / 1024 - own / 2**20)
+    print(process_megabytes("VmHWM") - own / 2**20)
+
+
+def process_megabytes(name: str) -> float:
+    """Memory of this process: ``VmRSS`` now, ``VmHWM`` at its peak.
+
+    Not ru_maxrss, which a process inherits from the one that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
 # --- the guided loop against the stock pipeline ----------------------------------------------------------------------
@@ -283,7 +291,81 @@ def bench_preview() -> dict[str, Any]:
     }
 
 
-BENCHES = {"search": bench_search, "warp": bench_warp, "loop": bench_loop, "preview": bench_preview}
+# --- a step of the posterior gradient against an unguided one ---------------------------------------------------------
+
+
+POST_PIXELS = 128
+"""Side of the picture that is timed; memory is measured at twice that, where activations outweigh everything else."""
+POST_MODES = ("unguided", "unguided, CFG chunked", "post", "post, kept activations", "post, 4 tiles, CFG chunked")
+
+
+def post_step(mode: str, pixels: int = POST_PIXELS) -> Callable[[], Any]:
+    """One step of 8 frames with classifier-free guidance on the embedded network."""
+    from mvguide.backbones.base import Conditioning
+    from mvguide.backbones.loading import load_backbone
+    from mvguide.diffusion.solvers import Step
+    from mvguide.guidance.aim import Targets
+    from mvguide.guidance.guides import GuidanceSettings, make_guidance
+    from mvguide.guidance.table import LambdaTable
+
+    backbone = load_backbone("tiny", device="cpu")
+    told = Conditioning(8, motion_bucket_id=50, cfg_min=1.0, cfg_max=3.0, cfg_chunked="chunked" in mode)
+    denoiser = backbone.denoiser(backbone.prepare(torch.rand(3, pixels, pixels), told))
+    schedule = load_sigmas("sigmas_25")
+    x = 20 * torch.randn(backbone.latent_shape(8, pixels, pixels))
+    targets = Targets(torch.randn(x.shape[1:]), torch.ones_like(x[0, :, :1]), torch.zeros(8, dtype=torch.bool))
+    settings = GuidanceSettings(
+        kind="posterior_gradient" if "post" in mode else "none",
+        checkpointing="kept" not in mode,
+        tiles=4 if "tiles" in mode else 1,
+    )
+    guide = make_guidance(settings, targets, LambdaTable.constant(0.8, schedule, 8))
+    step = Step(11, 25, schedule.sigmas[11], schedule.sigmas[12])
+
+    @torch.no_grad()
+    def run() -> None:
+        guide(denoiser, x, step)
+
+    return run
+
+
+def print_post_peak(mode: str) -> None:
+    """Megabytes that two steps take at their peak on top of what the model and its inputs hold."""
+    run = post_step(mode, 2 * POST_PIXELS)
+    before = process_megabytes("VmRSS")
+    run()
+    run()
+    print(process_megabytes("VmHWM") - before)
+
+
+def bench_post() -> dict[str, Any]:
+    def peak(mode: str) -> float:
+        code = f"import tools.bench as b; b.print_post_peak({mode!r})"
+        # What is freed goes back at once, so that the peak is of what was alive and not of what malloc keeps.
+        given_back = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "262144"}
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given_back)
+        return float(run.stdout)
+
+    peaks = {mode: peak(mode) for mode in POST_MODES}
+    plain = post_step("unguided")
+    ours_s, plain_s, ratio = alternate(post_step("post, kept activations"), plain, 7)
+    recomputed = alternate(post_step("post"), plain, 5)[2]
+    memory = peaks["post"] / peaks["unguided"]
+    return {
+        "name": f"a step of posterior_gradient with CFG, 8 frames of {POST_PIXELS} x {POST_PIXELS}, embedded model",
+        "baseline": "an unguided step with CFG",
+        "ours_s": ours_s,
+        "baseline_s": plain_s,
+        "ratio": ratio,
+        "time_ratio_with_checkpointing": recomputed,
+        "memory_ratio_with_checkpointing": memory,
+        "asked": "at most 2.6 times the time; with checkpointing at most 1.6 times the peak memory",
+        "reached": ratio <= 2.6 and memory <= 1.6,
+        **{f"peak_mb_{mode.replace(', ', '_').replace(' ', '_')}": value for mode, value in peaks.items()},
+    }
+
+
+BENCHES = {"search": bench_search, "warp": bench_warp, "loop": bench_loop, "preview": bench_preview, "post": bench_post}
 
 
 def main() -> None:
@@ -300,6 +382,8 @@ def main() -> None:
         for key, value in result.items():
             if key.startswith("peak"):
                 print(f"  {key.replace('_', ' ')}: {value:.0f}")
+            elif key.endswith("_checkpointing"):
+                print(f"  {key.replace('_', ' ')}: {value:.2f}")
         print(f"  asked: {result['asked']}: {'reached' if result['reached'] else 'NOT reached'}", flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")

@@ -23,6 +23,8 @@ class Conditioning:
         noise_aug_strength: noise added to the conditioning picture.
         cfg_min, cfg_max: classifier-free guidance of the first and the last frame, linear between; 1 = off, None =
             the model's own default.
+        cfg_chunked: evaluate the conditional and the unconditional half one after the other: the same result with about
+            half the memory of activations.
     """
 
     num_frames: int
@@ -31,6 +33,7 @@ class Conditioning:
     noise_aug_strength: float = 0.02
     cfg_min: float | None = None
     cfg_max: float | None = None
+    cfg_chunked: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,12 @@ class Condition:
     Args:
         tensors: the encoded inputs by name.
         scale: ``[F]`` classifier-free guidance scale of each frame.
+        chunked: evaluate the two halves of classifier-free guidance one after the other.
     """
 
     tensors: dict[str, Tensor]
     scale: Tensor
+    chunked: bool = False
 
 
 class Backbone(Protocol):

@@ -1,15 +1,19 @@
 """Stable Video Diffusion on stock diffusers classes, unmodified: UNet, VAE and image encoder of one pipeline object."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
+from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
 
 from mvguide.backbones.base import Condition, Conditioning, ModelNotes
 from mvguide.backbones.format import ModelFormat
+from mvguide.backbones.recompute import recomputed
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import Prediction, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
@@ -18,6 +22,8 @@ from mvguide.errors import InputError, ModelError
 PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
 SVD_MOTION_BUCKET = 127.0
 SVD_GUIDANCE_SCALE = (1.0, 3.0)
+UNET_BLOCKS = (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTransformerBlock)
+"""Parts of the UNet that gradient checkpointing computes again."""
 
 
 class SvdBackbone:
@@ -131,6 +137,7 @@ class SvdBackbone:
                 "ids": ids.to(device),
             },
             scale=torch.linspace(told.cfg_min, told.cfg_max, told.num_frames),
+            chunked=told.cfg_chunked,
         )
 
     @torch.no_grad()
@@ -189,6 +196,7 @@ class SvdDenoiser:
 
     backbone: SvdBackbone
     condition: Condition
+    checkpointing: bool = False
 
     @property
     def path(self) -> VarianceExploding:
@@ -210,10 +218,24 @@ class SvdDenoiser:
             embedding = torch.cat([torch.zeros_like(embedding), embedding])
             ids = torch.cat([ids, ids])
         timestep = (0.25 * sigma.log()).to(x.device, torch.float32)
-        output = self._unet(unet, inputs, timestep, embedding, ids)
+        size = 1 if self.condition.chunked else len(inputs)
+        parts = zip(inputs.split(size), embedding.split(size), ids.split(size), strict=True)
+        recompute = self.checkpointing and torch.is_grad_enabled()
+        with recomputed(unet, UNET_BLOCKS) if recompute else nullcontext():
+            output = torch.cat([self._unet(unet, part, timestep, e, i) for part, e, i in parts])
         if guided:
             output = mix_guidance(output[1:], output[:1], scale)
         return self.path.to_denoised(output.to(x.dtype), x, sigma, self.backbone.prediction)
+
+    def for_gradient(self, checkpointing: bool = True) -> "SvdDenoiser":
+        """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
+        condition = replace(self.condition, scale=torch.ones_like(self.condition.scale))
+        return replace(self, condition=condition, checkpointing=checkpointing)
+
+    def window(self, rows: slice, columns: slice) -> "SvdDenoiser":
+        """Denoiser of a part of the latent cells, with the same part of the conditioning latents."""
+        tensors = {**self.condition.tensors, "latents": self.condition.tensors["latents"][..., rows, columns]}
+        return replace(self, condition=replace(self.condition, tensors=tensors))
 
     def _unet(self, unet: torch.nn.Module, inputs: Tensor, timestep: Tensor, embedding: Tensor, ids: Tensor) -> Tensor:
         height, width = inputs.shape[-2:]

@@ -10,7 +10,12 @@ from mvguide.errors import InputError
 
 
 class Denoiser(Protocol):
-    """``denoiser(x, sigma) -> denoised``: x and denoised ``[B, F, C, h, w]``, sigma ``[]`` (or ``[B]`` in training)."""
+    """``denoiser(x, sigma) -> denoised``: x and denoised ``[B, F, C, h, w]``, sigma ``[]`` (or ``[B]`` in training).
+
+    For guides that differentiate through the network a denoiser may also have
+    ``for_gradient(checkpointing) -> Denoiser`` (without classifier-free guidance, activations recomputed on the way
+    back if asked) and ``window(rows, columns) -> Denoiser`` (for that part of the latent cells).
+    """
 
     @property
     def path(self) -> NoisePath:
@@ -45,6 +50,10 @@ class GaussianDenoiser:
         gain = alpha * self.std**2 / (alpha**2 * self.std**2 + sigma**2)
         return self.mean + gain * (x - alpha * self.mean)
 
+    def window(self, rows: slice, columns: slice) -> "GaussianDenoiser":
+        """Denoiser of a part of the cells."""
+        return GaussianDenoiser(crop(self.mean, rows, columns), crop(self.std, rows, columns), self.path)
+
 
 @dataclass(frozen=True)
 class CfgDenoiser:
@@ -70,6 +79,18 @@ class CfgDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Guided estimate for x ``[B, F, C, h, w]``. Raises InputError when F differs from the number of scales."""
         return mix_guidance(self.conditional(x, sigma), self.unconditional(x, sigma), self.scale)
+
+    def for_gradient(self, checkpointing: bool = True) -> Denoiser:
+        """The conditional half."""
+        inner = getattr(self.conditional, "for_gradient", None)
+        return inner(checkpointing) if inner else self.conditional
+
+
+def crop(values: Tensor, rows: slice, columns: slice) -> Tensor:
+    """Part of the last two axes; those of length 1 stay, since they stand for any length."""
+    if values.ndim >= 2 and values.shape[-2] > 1:
+        values = values[..., rows, :]
+    return values[..., columns] if values.ndim >= 1 and values.shape[-1] > 1 else values
 
 
 def mix_guidance(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:

@@ -74,6 +74,16 @@ class NoisePath(ABC):
         sigma = expand(sigma, denoised)
         return self.alpha(sigma) * denoised + sigma * noise
 
+    def renoise(self, x: Tensor, noise: Tensor, start: Tensor, sigma: Tensor) -> Tensor:
+        """Draw from the forward SDE's transition: x at level ``start``, noised on to the level ``sigma >= start``.
+
+        ``r x + sqrt(sigma^2 - r^2 start^2) noise`` with ``r = alpha(sigma)/alpha(start)``: an x with the right marginal
+        at ``start`` gets the right one at ``sigma``. From level 0 it is :meth:`add_noise`. Needs ``alpha(start) > 0``.
+        """
+        start, sigma = expand(start, x), expand(sigma, x)
+        ratio = self.alpha(sigma) / self.alpha(start)
+        return ratio * x + (sigma**2 - (ratio * start) ** 2).clamp(min=0).sqrt() * noise
+
     def to_denoised(self, output: Tensor, x: Tensor, sigma: Tensor, kind: Prediction) -> Tensor:
         """Clean estimate from a network output of the given kind, at x and sigma.
 

@@ -24,6 +24,15 @@ class Step:
     sigma: Tensor
     sigma_next: Tensor
 
+    @property
+    def corrects(self) -> bool:
+        """Whether this is the second evaluation of a step, at its far end (Heun).
+
+        It only improves the slope of a step that the first one has begun: a guide that moves x does so at the first
+        evaluation alone, or the two slopes would belong to two different x.
+        """
+        return bool(self.sigma <= self.sigma_next)
+
 
 @dataclass(frozen=True)
 class Guided:

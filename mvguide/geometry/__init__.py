@@ -5,9 +5,11 @@ from mvguide.geometry.distance import frame_distances
 from mvguide.geometry.keyframes import resample, start_at, through
 from mvguide.geometry.lens import Lens, distort, undistort
 from mvguide.geometry.masks import (
+    cell_means,
     close_pinholes,
     depth_edges,
     dilate_holes,
+    hole_ramp,
     latent_visible,
     push_pull_fill,
     smeared_depth,
@@ -33,6 +35,7 @@ __all__ = [
     "Camera",
     "Lens",
     "Warp",
+    "cell_means",
     "close_pinholes",
     "depth_edges",
     "dilate_holes",
@@ -40,6 +43,7 @@ __all__ = [
     "dolly",
     "ellipse",
     "frame_distances",
+    "hole_ramp",
     "latent_visible",
     "make_trajectory",
     "orbit",

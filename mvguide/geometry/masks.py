@@ -1,6 +1,7 @@
 """Masks of what a warp has seen (1 = seen, 0 = hole), and filling of its holes."""
 
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
@@ -82,16 +83,42 @@ def latent_visible(visible: Tensor, factor: int, share: float = 1.0) -> Tensor:
     """
     if not 0 < share <= 1:
         raise InputError(f"share is {share}; it must be above 0 and at most 1")
-    height, width = visible.shape[-2:]
+    # Half a pixel of tolerance: the mean of ones and zeros is not exact in float32.
+    return (cell_means(visible, factor) >= share - 0.5 / factor**2).to(visible)
+
+
+def cell_means(values: Tensor, factor: int) -> Tensor:
+    """Mean over the pixels of each latent cell: of a mask, the share of the cell that is seen.
+
+    values [..., H, W] -> [..., H / factor, W / factor]. Raises InputError if factor does not divide the size.
+    """
+    height, width = values.shape[-2:]
     if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
         raise InputError(f"factor is {factor!r}; it must be a whole number, at least 1")
     if height % factor or width % factor:
         raise InputError(
             f"mask is {width}x{height}, which {factor} does not divide; resize or crop to multiples of {factor}"
         )
-    cells = visible.unflatten(-2, (height // factor, factor)).unflatten(-1, (width // factor, factor))
-    # Half a pixel of tolerance: the mean of ones and zeros is not exact in float32.
-    return (cells.mean(dim=(-3, -1)) >= share - 0.5 / factor**2).to(visible)
+    cells = values.unflatten(-2, (height // factor, factor)).unflatten(-1, (width // factor, factor))
+    return cells.mean(dim=(-3, -1))
+
+
+def hole_ramp(cells: Tensor, width: float) -> Tensor:
+    """Factor that rises with the distance to the nearest hole: ``min(1, d / (width + 1))``, 0 in holes.
+
+    d is the Euclidean distance in cells to the nearest cell that is 0 in the same frame: 1 beside it. A width of 0
+    leaves all cells that are no holes at 1; without holes everything is 1.
+
+    cells [..., h, w] -> [..., h, w] in [0, 1]. Raises InputError for a width that is not a finite number >= 0.
+    """
+    if not 0 <= width < torch.inf:
+        raise InputError(f"ramp is {width}; it must be a finite number of cells, 0 or more")
+    ramps = torch.ones_like(cells).reshape(-1, *cells.shape[-2:])
+    for ramp, known in zip(ramps, (cells > 0).reshape(ramps.shape), strict=True):
+        if not bool(known.all()):
+            distance = torch.from_numpy(distance_transform_edt(known.cpu().numpy()))
+            ramp.copy_((distance / (width + 1)).clamp(max=1))
+    return ramps.reshape(cells.shape)
 
 
 def depth_edges(depth: Tensor, relative_jump: float = 0.05) -> Tensor:

@@ -114,6 +114,63 @@ def test_sizes(pipe) -> None:
     assert SvdBackbone(build_pipeline(4), "test").format.default_size(1024, 576) == (64, 64)
 
 
+def level(sigma: float) -> torch.Tensor:
+    return torch.tensor(sigma, dtype=torch.float64)
+
+
+def test_the_halves_of_guidance_one_after_the_other_give_the_same(pipe) -> None:
+    backbone, x = SvdBackbone(pipe, "test"), torch.randn(1, FRAMES, 4, 8, 12)
+    found = []
+    for chunked in (False, True):
+        told = Conditioning(FRAMES, cfg_max=3.0, cfg_chunked=chunked)
+        condition = backbone.prepare(as_tensor(picture()), told, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found.append(backbone.denoiser(condition)(x, level(2.0)))
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+
+
+def test_checkpointing_changes_no_gradient_and_keeps_less(pipe) -> None:
+    backbone = SvdBackbone(pipe, "test")
+    generator = torch.Generator().manual_seed(0)
+    denoiser = backbone.denoiser(backbone.prepare(as_tensor(picture()), Conditioning(FRAMES, cfg_max=3.0), generator))
+    x = torch.randn(1, FRAMES, 4, 8, 12)
+    gradients, estimates, kept = [], [], []
+    for checkpointing in (False, True):
+        held: dict[int, int] = {}
+
+        def keep(saved: torch.Tensor, held: dict[int, int] = held) -> torch.Tensor:
+            held[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+            return saved
+
+        leaf = x.clone().requires_grad_(True)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+            estimates.append(denoiser.for_gradient(checkpointing)(leaf, level(2.0)))
+        kept.append(sum(held.values()))
+        gradients.append(torch.autograd.grad(estimates[-1].square().sum(), leaf)[0])
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-5)
+    assert torch.equal(*estimates)
+    assert kept[1] < 0.5 * kept[0]
+    assert not any("forward" in vars(module) for module in pipe.unet.modules()), "the modules are as they were"
+    plain = backbone.denoiser(backbone.prepare(as_tensor(picture()), Conditioning(FRAMES, cfg_max=1.0), generator))
+    assert (gradients[0].abs() > 0).all()
+    assert plain.condition.scale.tolist() == denoiser.for_gradient().condition.scale.tolist()
+
+
+def test_a_window_is_the_denoiser_of_that_part(pipe) -> None:
+    backbone = SvdBackbone(pipe, "test")
+    denoiser = backbone.denoiser(backbone.prepare(as_tensor(picture()), Conditioning(FRAMES)))
+    x = torch.randn(1, FRAMES, 4, 8, 12)
+    part = denoiser.window(slice(2, 8), slice(3, 10))
+    with torch.no_grad():
+        whole = denoiser(x, level(2.0))
+        inside = part(x[..., 2:8, 3:10], level(2.0))
+    assert inside.shape == (1, FRAMES, 4, 6, 7)
+    latents = denoiser.condition.tensors["latents"]
+    assert torch.equal(part.condition.tensors["latents"], latents[..., 2:8, 3:10])
+    assert denoiser.condition.tensors["latents"] is latents
+    torch.testing.assert_close(denoiser.window(slice(0, 8), slice(0, 12))(x, level(2.0)).detach(), whole)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_near_and_keeps_x_in_float32(dtype: torch.dtype) -> None:
     full, half = SvdBackbone(build_pipeline(), "test"), SvdBackbone(build_pipeline().to(dtype), "test")

@@ -1,5 +1,6 @@
 """Guides: the released steps, masks, pins, and their place in the loop."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
 from mvguide.diffusion.solvers import DpmPp2M, FirstOrder, Guided, Heun, Step, first_order
 from mvguide.errors import ConfigError, InputError
-from mvguide.guidance.guides import Blend, NoGuidance, Targets, TopShare, make_guidance
+from mvguide.guidance.aim import HolePull
+from mvguide.guidance.guides import Blend, GuidanceSettings, NoGuidance, Targets, TopShare, make_guidance
 from mvguide.guidance.table import LambdaTable
 
 DATA = Path(__file__).parents[1] / "data"
@@ -144,6 +146,52 @@ def test_top_share_replaces_the_elements_that_agree_best() -> None:
         assert distance[replaced].max() <= distance[seen & ~replaced].min()
 
 
+def test_holes_are_drawn_to_the_fill_by_their_own_weight() -> None:
+    """``D + [w M + v (1 - M)] (X - D)``; a table gives v for each level and frame; a pinned frame stays whole."""
+    targets, table = make_targets(), LambdaTable.constant(0.8, SCHEDULE, FRAMES)
+    soft = replace(targets, visible=torch.rand(FRAMES, 1, 6, 8))
+    x = torch.randn(SHAPE)
+    d = denoiser()(x, torch.tensor(2.0))
+    rows = LambdaTable(torch.rand(6, FRAMES, dtype=torch.float64), SCHEDULE.levels)
+    for pull, row in ((0.3, torch.full((FRAMES,), 0.3)), (rows, rows.row(torch.tensor(2.0)).float())):
+        v = row.view(-1, 1, 1, 1)
+        for aim in (targets, soft):
+            found = Blend(aim, table, HolePull(pull))(denoiser(), x, step_at(2.0)).denoised
+            expected = d + (0.8 * aim.visible + v * (1 - aim.visible)) * (aim.latents - d)
+            expected[:, 0] = aim.latents[0]
+            torch.testing.assert_close(found, expected)
+        plain = TopShare(targets, table)(denoiser(), x, step_at(2.0)).denoised
+        pulled = TopShare(targets, table, holes=HolePull(pull))(denoiser(), x, step_at(2.0)).denoised
+        hole = (targets.mask == 0).expand(SHAPE)
+        torch.testing.assert_close(pulled[~hole], plain[~hole])
+        torch.testing.assert_close(pulled[hole], (d + v * (targets.latents - d))[hole])
+    with pytest.raises(InputError, match="weight is 1.2"):
+        HolePull(1.2)
+    with pytest.raises(InputError, match="lambda table has 6 rows x 5 columns"):
+        GuidanceSettings(hole_weight=rows).check(SCHEDULE, 7)
+    assert GuidanceSettings(hole_weight=rows).report()["hole_weight"] == "table: "
+
+
+def test_the_released_count_of_holes() -> None:
+    """It sorts the elements of all channels, hidden ones as zeros, but skips the holes of one channel only."""
+    targets = replace(make_targets(), pinned=torch.zeros(FRAMES, dtype=torch.bool))
+    x = torch.randn(SHAPE)
+    d = denoiser()(x, torch.tensor(1.0))[0]
+    for weight in (0.9, 0.6, 0.2, 1.0):
+        table = LambdaTable(torch.full((6, FRAMES), weight), SCHEDULE.levels)
+        found = TopShare(targets, table, count_holes=True)(denoiser(), x, step_at(1.0)).denoised[0]
+        for frame in range(FRAMES):
+            seen = (targets.visible[frame] > 0).expand(4, 6, 8)
+            skipped = int((targets.visible[frame] == 0).sum())
+            ordered = ((d[frame] - targets.latents[frame]).abs() * seen).flatten().sort().values
+            last = int(weight * (len(ordered) - skipped)) + skipped - 1
+            expected = ((d[frame] - targets.latents[frame]).abs() <= ordered[last]) & seen
+            assert torch.equal((found[frame] == targets.latents[frame]) & seen, expected)
+            right = int(weight * int(seen.sum()))
+            assert int(expected.sum()) <= right, "it takes too few, unless the weight is 1"
+            assert (int(expected.sum()) == right) == (weight == 1)
+
+
 def test_what_does_not_belong_together_is_refused() -> None:
     with pytest.raises(InputError, match="need a mask"):
         Targets(torch.zeros(5, 4, 6, 8), torch.ones(5, 1, 6, 7), torch.zeros(5, dtype=torch.bool))
@@ -157,7 +205,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
 
 
 def test_guided_carries_x() -> None:
-    """A guide that moves x (as the posterior gradient will) is obeyed by every solver."""
+    """A guide that moves x, as the posterior gradient does, is obeyed by every solver."""
 
     def shifted(denoiser_, x: torch.Tensor, step: Step) -> Guided:
         moved = torch.zeros_like(x)

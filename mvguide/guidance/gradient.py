@@ -1,0 +1,143 @@
+"""The posterior gradient: move x so that the estimate comes nearer to the target, then take an ordinary step."""
+
+from dataclasses import dataclass, field
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from mvguide.diffusion.denoiser import Denoiser
+from mvguide.diffusion.solvers import Guided, Step
+from mvguide.errors import ConfigError
+from mvguide.guidance.aim import HolePull, Targets, agreeing
+from mvguide.guidance.table import LambdaTable
+from mvguide.guidance.tiles import OVERLAP, Tile, make_tiles
+
+STEP_SIZE = 0.02
+"""Step of the released code ("lr")."""
+
+
+@dataclass(frozen=True)
+class PosteriorGradient:
+    """``x <- x - step_size sqrt(alpha sigma) g / std(g)``, g the gradient of ``sum m (D(x) - X)^2`` (paper: "POST").
+
+    Of the seen elements of a frame the share ``max(w, floor)`` that agrees best counts, as in TopShare, each as much as
+    its cell is seen: m is M there, and ``v (1 - M)`` more in holes for the hole weight v. A pinned frame counts whole.
+    D is that of the network without classifier-free guidance. After the move x is denoised as usual, and the estimate
+    is left alone (NVS-Solver, arXiv 2405.15364).
+
+    Normalisation: std is over the whole of one video (all frames, channels and cells, Bessel's correction), after tiles
+    are joined, so the length of the move does not depend on how large the error is, nor on the number of tiles. On VE
+    alpha = 1; the factor is the same move of ``x/alpha`` at ``sigma/alpha`` on any path. Where no element counts, x
+    stays.
+
+    At the second evaluation of a step (Heun) x is not moved again: the move belongs to the step, not to the slope.
+
+    Args:
+        targets: the encoded warps.
+        table: weights; here shares of elements.
+        floor: smallest share, in [0, 1] (the released ``weight_clamp``).
+        step_size: length of the move, >= 0 (the released ``lr``).
+        holes: pull of unseen cells towards the fill.
+        count_holes: miscount holes as the released code does, see :func:`mvguide.guidance.aim.agreeing`.
+        through_network: False leaves the network out of the derivative: ``g = m (D - X)``. That is what the released
+            scripts do: they detach the network's input, and only the skip connection is left. No backward pass.
+        checkpointing: recompute the network's activations on the way back instead of keeping them.
+        tiles: number of overlapping tiles that the gradient is computed on, one after the other; for less memory.
+        tile_overlap: share of a tile's side that overlaps the next, in [0, 0.5].
+
+    Raises:
+        ConfigError: for settings out of range.
+    """
+
+    targets: Targets
+    table: LambdaTable
+    floor: float = 0.0
+    step_size: float = STEP_SIZE
+    holes: HolePull = field(default_factory=HolePull)
+    count_holes: bool = False
+    through_network: bool = True
+    checkpointing: bool = True
+    tiles: int = 1
+    tile_overlap: float = OVERLAP
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_floor(self.floor)
+        if not 0 <= self.step_size < torch.inf:
+            raise ConfigError(f"step_size is {self.step_size:g}; it must be a finite number, 0 or more")
+        make_tiles(self.targets.latents.shape[-2], self.targets.latents.shape[-1], self.tiles, self.tile_overlap)
+
+    def __call__(self, denoiser: Denoiser, x: Tensor, step: Step) -> Guided:
+        """X moved, and its plain estimate, x ``[B, F, C, h, w]``."""
+        if self.step_size > 0 and not step.corrects:
+            x = x - self.move(denoiser, x, step.sigma)
+        return Guided(x, denoiser(x, step.sigma))
+
+    def move(self, denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+        """What is taken from x: ``step_size sqrt(alpha sigma) g / std(g)``, of x's shape."""
+        gradient = self.gradient(denoiser, x, sigma)
+        spread = gradient.flatten(1).std(dim=1).view(-1, 1, 1, 1, 1)
+        length = self.step_size * (denoiser.path.alpha(sigma) * sigma).sqrt()
+        return torch.where(spread > 0, length * gradient / spread, torch.zeros_like(gradient))
+
+    def gradient(self, denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+        """g, up to a factor, of x's shape; also where gradients are switched off around it."""
+        offered = getattr(denoiser, "for_gradient", None)
+        network: Denoiser = offered(self.checkpointing) if offered else denoiser
+        target = self.targets.latents.expand_as(x)
+        if not self.through_network:
+            with torch.no_grad():
+                denoised = network(x, sigma)
+                return self.importance(denoised, sigma) * (denoised - target)
+        tiles = make_tiles(x.shape[-2], x.shape[-1], self.tiles, self.tile_overlap)
+        if len(tiles) == 1:
+            return self._differentiate(network, x, sigma, target, None)
+        if not hasattr(network, "window"):
+            raise ConfigError(f"tiles is {self.tiles}, but this model cannot be cut into tiles; give tiles 1")
+        # Which elements agree best is a question about whole frames: it costs one more evaluation.
+        with torch.no_grad():
+            denoised = torch.zeros_like(x)
+            for tile in tiles:
+                part = network.window(tile.rows, tile.columns)
+                denoised[_within(tile)] += tile.weight.to(x) * part(x[_within(tile)], sigma)
+            importance = self.importance(denoised, sigma)
+        gradient = torch.zeros_like(x)
+        for tile in tiles:
+            inside = _within(tile)
+            part = network.window(tile.rows, tile.columns)
+            piece = self._differentiate(part, x[inside], sigma, target[inside], importance[inside])
+            gradient[inside] += tile.weight.to(x) * piece
+        return gradient
+
+    def importance(self, denoised: Tensor, sigma: Tensor) -> Tensor:
+        """m: how much each element of the squared error counts, ``[B, F, C, h, w]``."""
+        share = self.table.row(sigma).clamp(min=self.floor)
+        distance = (denoised - self.targets.latents).abs()
+        taken = agreeing(distance, self.targets, share, count_holes=self.count_holes)
+        holes = self.targets.hole_weights(self.holes.row(sigma, denoised.shape[1]))
+        return taken * self.targets.mask.to(denoised) + holes.to(denoised)
+
+    def _differentiate(
+        self, network: Denoiser, x: Tensor, sigma: Tensor, target: Tensor, importance: Tensor | None
+    ) -> Tensor:
+        """Derivative of the weighted squared error with respect to x."""
+        with torch.enable_grad():
+            leaf = x.detach().clone().requires_grad_(True)
+            denoised = network(leaf, sigma)
+            if importance is None:
+                importance = self.importance(denoised.detach(), sigma)
+            # A sum, not a mean: half precision would lose what is divided by the number of elements.
+            error = (importance * (denoised - target) ** 2).sum()
+            return torch.autograd.grad(error, leaf)[0]
+
+
+def check_floor(floor: float) -> None:
+    """Raise ConfigError for a floor outside [0, 1]."""
+    if not 0 <= floor <= 1:
+        raise ConfigError(f"floor is {floor:g}; it is a share of the seen elements, between 0 and 1")
+
+
+def _within(tile: Tile) -> tuple[EllipsisType, slice, slice]:
+    """Index of a tile in a tensor ``[..., h, w]``."""
+    return ..., tile.rows, tile.columns
