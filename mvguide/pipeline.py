@@ -10,12 +10,12 @@ import torch
 
 from mvguide.backbones import Backbone, load_backbone
 from mvguide.backbones.base import Conditioning
-from mvguide.diffusion.sampler import Progress, initial_noise, iterate
+from mvguide.diffusion.sampler import Guidance, Progress, initial_noise, iterate
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Solver, make_solver
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
-from mvguide.guidance.guides import make_guidance
+from mvguide.guidance.guides import Targets, make_guidance
 from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, RuleName, search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.moments import Moments
@@ -62,7 +62,7 @@ class MultiViewPipeline:
         moments: Moments | None = None,
         schedule: SigmaSchedule | None = None,
         table: LambdaTable | Callable[[SigmaSchedule, Warps], LambdaTable] | None = None,
-        guidance: str = "blend",
+        guidance: str | Callable[[Targets, LambdaTable], Guidance] = "blend",
         floor: float = 0.0,
         solver: str | Solver = "euler",
         size: tuple[int, int] | None = None,
@@ -83,7 +83,7 @@ class MultiViewPipeline:
             schedule: noise levels; the model's own with 25 steps by default.
             table: weights for this schedule and F frames, or a function that makes them once the warps are known;
                 by default :meth:`search_table`.
-            guidance: ``blend``, ``top_share`` or ``none``.
+            guidance: ``blend``, ``top_share`` or ``none``, or a function of targets and table that makes a guide.
             floor: smallest share for ``top_share``.
             solver: ``euler``, ``ancestral``, ``heun``, ``dpmpp_2m``, or a solver object.
             size: (width, height) of the video; by default the picture's shape at the model's trained area. The
@@ -131,7 +131,10 @@ class MultiViewPipeline:
         with stages("encode"):
             condition = self.backbone.prepare(picture.image, told, generator)
             targets = None if guidance == "none" else encode_targets(self.backbone, warps, chunk, cell_share)
-        guide = make_guidance(guidance, targets, table, floor)
+        if callable(guidance) and targets is not None:
+            guide = guidance(targets, table)
+        else:
+            guide = make_guidance(str(guidance), targets, table, floor)
 
         with stages("denoise"):
             x = initial_noise(shape, self.backbone.path, schedule, generator).to(self.backbone.device)
@@ -146,7 +149,7 @@ class MultiViewPipeline:
         settings = {
             "model": self.backbone.name,
             "views": [view.name for view in views],
-            "guidance": guidance,
+            "guidance": repr(guidance) if callable(guidance) else guidance,
             "floor": floor,
             "solver": solver if isinstance(solver, str) else repr(solver),
             "schedule": schedule.name,
