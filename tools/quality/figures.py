@@ -16,7 +16,7 @@ from tools.quality.scenes import REGIONS
 
 SHOWN = (1, 3, 5, 7)
 """Frames of the sheet."""
-_LIMIT = 3.0
+_LIMIT = 2.0
 """Decibels at which the colours of the heat map end."""
 
 
@@ -58,46 +58,57 @@ def write_sheet(out: Path, folder: Path, condition: str, seeds: Sequence[int], n
         write_png(out, torch.cat(padded, dim=2))
 
 
+def gains(
+    rows: Sequence[Row], conditions: Sequence[str], methods: Sequence[str], baseline: str, column: str
+) -> tuple[Tensor, Tensor]:
+    """Mean of method minus baseline, paired by scene, and its standard error: ``[methods, conditions]`` each.
+
+    Scenes without the region are left out; NaN where none is left, and an infinite error where one is.
+    """
+    mean = torch.full((len(methods), len(conditions)), torch.nan, dtype=torch.float64)
+    error = torch.full_like(mean, torch.inf)
+    for across, condition in enumerate(conditions):
+        base = of_method(rows, condition, baseline)
+        for down, method in enumerate(methods):
+            found = torch.tensor(differences(of_method(rows, condition, method), base, column), dtype=torch.float64)
+            found = found[torch.isfinite(found)]
+            if len(found):
+                mean[down, across] = found.mean()
+            if len(found) > 1:
+                error[down, across] = found.std() / math.sqrt(len(found))
+    return mean, error
+
+
 def plot_gains(
     path: Path, rows: Sequence[Row], conditions: Sequence[str], methods: Sequence[str], baseline: str
 ) -> None:
-    """Heat map: mean PSNR of each method minus the baseline's, paired by scene, for each condition and region.
+    """Heat map of :func:`gains` in PSNR for each region, the value written in each cell.
 
-    The baseline's own PSNR stands under each condition's name; two standard errors decide what is printed bold.
+    The baseline's own PSNR stands under each condition's name; what exceeds two standard errors is bold.
     """
     from matplotlib.figure import Figure  # here, because it takes a second to import
 
     shown = [name for name in methods if name != baseline]
-    regions = ("whole", *(region for region in REGIONS if region != "whole"))
-    figure = Figure(
-        figsize=(3.2 + len(regions) * (0.9 + 0.62 * len(conditions)), 1.6 + 0.26 * len(shown)), layout="constrained"
-    )
-    axes = figure.subplots(1, len(regions), squeeze=False, sharey=True)[0]
-    for panel, region in zip(axes, regions, strict=True):
+    size = 3.2 + len(REGIONS) * (0.9 + 0.62 * len(conditions)), 2.1 + 0.26 * len(shown)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(REGIONS), squeeze=False, sharey=True)[0]
+    for panel, region in zip(axes, REGIONS, strict=True):
         column = f"psnr {region}"
-        values = torch.full((len(shown), len(conditions)), torch.nan)
-        labels = []
-        for across, condition in enumerate(conditions):
-            base = of_method(rows, condition, baseline)
-            labels.append(f"{condition}\n{_mean([float(row[column]) for row in base.values()]):.1f} dB")
-            for down, method in enumerate(shown):
-                change = [
-                    value
-                    for value in differences(of_method(rows, condition, method), base, column)
-                    if math.isfinite(value)
-                ]
-                if not change:
-                    continue
-                mean, error = _mean(change), _error(change)
-                values[down, across] = mean
-                weight = "bold" if abs(mean) > 2 * error else "normal"
-                colour = "white" if abs(mean) > 0.75 * _LIMIT else "black"
-                panel.text(across, down, f"{mean:+.2f}", ha="center", va="center", size=7, weight=weight, color=colour)
-        image = panel.imshow(values, cmap="RdBu", vmin=-_LIMIT, vmax=_LIMIT, aspect="auto")
+        mean, error = gains(rows, conditions, shown, baseline, column)
+        for down, across in torch.isfinite(mean).nonzero().tolist():
+            value = float(mean[down, across])
+            weight = "bold" if abs(value) > 2 * error[down, across] else "normal"
+            colour = "white" if abs(value) > 0.75 * _LIMIT else "black"
+            panel.text(across, down, f"{value:+.2f}", ha="center", va="center", size=7, weight=weight, color=colour)
+        own = [_mean([float(row[column]) for row in of_method(rows, name, baseline).values()]) for name in conditions]
+        labels = [f"{name}\n{value:.1f} dB" for name, value in zip(conditions, own, strict=True)]
+        image = panel.imshow(mean, cmap="RdBu", vmin=-_LIMIT, vmax=_LIMIT, aspect="auto")
         panel.set_xticks(range(len(conditions)), labels, rotation=60, ha="right", rotation_mode="anchor", size=7)
         panel.set_yticks(range(len(shown)), shown, size=8)
-        panel.set_title(f"PSNR {region}", size=10)
-    figure.colorbar(image, ax=axes, label=f"dB above '{baseline}'", shrink=0.8)
+        panel.set_title(region, size=10)
+    figure.colorbar(image, ax=axes, label="dB")
+    title = f"PSNR minus that of '{baseline}' (below each condition), scene by scene; bold: beyond two standard errors"
+    figure.suptitle(title, size=10)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130)
 
@@ -105,10 +116,3 @@ def plot_gains(
 def _mean(values: Sequence[float]) -> float:
     kept = [value for value in values if math.isfinite(value)]
     return sum(kept) / len(kept) if kept else math.nan
-
-
-def _error(values: Sequence[float]) -> float:
-    """Standard error of the mean; infinite for a single value."""
-    if len(values) < 2:
-        return math.inf
-    return float(torch.tensor(values, dtype=torch.float64).std()) / math.sqrt(len(values))

@@ -72,7 +72,7 @@ def guided(pipe: MultiViewPipeline, steps: int, seed: int, settings: Settings) -
         if weight is not None:
             chosen["table"] = LambdaTable.constant(weight, schedule, frames)
         elif rule is not None:
-            distances = _frames_away(scene.warps.pinned) if rule == "released" else scene.warps.distances
+            distances = frames_away(scene.warps.pinned) if rule == "released" else scene.warps.distances
             chosen["table"] = search_hypers(schedule, distances=distances, rule=rule).table
         return pipe(
             scene.views,
@@ -87,7 +87,7 @@ def guided(pipe: MultiViewPipeline, steps: int, seed: int, settings: Settings) -
     return run
 
 
-def _frames_away(pinned: Tensor) -> Tensor:
+def frames_away(pinned: Tensor) -> Tensor:
     """Frames from each frame to the nearest given one, ``[F]``: what the published tables call distance."""
     given = pinned.nonzero()[:, 0]
     return (torch.arange(len(pinned))[:, None] - given).abs().amin(1).double()
