@@ -15,6 +15,7 @@ from mvguide.errors import InputError, OutputError
 from mvguide.evaluation.metrics import psnr
 from mvguide.files.cameras import read_cameras
 from mvguide.files.video import read_video
+from mvguide.guidance.guides import Blend
 from mvguide.scenes import packaged_scene, packaged_scenes
 from mvguide.warps import mean_flow, warp_views
 
@@ -81,6 +82,12 @@ def test_weight_one_ends_at_the_warp_where_it_is_seen(pipe, scene, schedule) -> 
 def test_every_mode_runs_through_the_one_loop(pipe, scene, schedule, settings: dict) -> None:
     frames = render(pipe, scene, schedule, **settings).frames
     assert torch.isfinite(frames).all()
+
+
+def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule, result: mvguide.Result) -> None:
+    own = render(pipe, scene, schedule, guidance=lambda targets, table: Blend(targets, table))
+    assert torch.equal(own.frames, result.frames)
+    assert "lambda" in own.settings["guidance"]
 
 
 def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguide.Result) -> None:
