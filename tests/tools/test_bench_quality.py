@@ -156,7 +156,7 @@ def test_differences_are_paired_by_scene() -> None:
     assert "(2 to 3 scenes)" in means
     assert "| a | 40.00 ± 25.17 |" in means
     assert "| b | 16.10 ± 5.10 |" in means
-    assert means.rstrip().endswith("| 1.5 |")
+    assert means.rstrip().endswith("| 2 | 1.5 |")
     assert "| b | +1.10 ± 0.10 |" in paired
     assert "| a |" not in paired
     assert "| c |" not in text

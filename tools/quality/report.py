@@ -81,9 +81,11 @@ def markdown(rows: Sequence[Row], condition: str, methods: Sequence[str], baseli
     means = []
     for method, mine in found.items():
         scores = [mean_and_error([float(row[column]) for row in mine.values()]) for column in columns]
-        means.append([method, *scores, f"{sum(float(row[SECONDS]) for row in mine.values()) / len(mine):.1f}"])
+        means.append(
+            [method, *scores, str(len(mine)), f"{sum(float(row[SECONDS]) for row in mine.values()) / len(mine):.1f}"]
+        )
     lines = [f"### {condition}: {CONDITIONS[condition].about} ({scenes} scenes)", ""]
-    lines += [*_lines(["method", *columns, "s a scene"], means), ""]
+    lines += [*_lines(["method", *columns, "scenes", "s a scene"], means), ""]
     if baseline not in found:
         return "\n".join([*lines, f"No rows of the baseline {baseline!r}, so no differences.", ""])
     paired = [column for column in columns if not column.startswith("sharpness")]
