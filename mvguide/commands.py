@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvguide.config import (
@@ -22,15 +22,15 @@ from mvguide.files.atomic import atomic_path, check_writable
 
 if TYPE_CHECKING:
     from mvguide.diffusion.sampler import Progress
-    from mvguide.diffusion.schedule import SigmaSchedule
     from mvguide.geometry.camera import Camera
     from mvguide.guidance.guides import GuidanceSettings
     from mvguide.guidance.table import LambdaTable
+    from mvguide.pipeline import MultiViewPipeline
     from mvguide.preview import Preview
     from mvguide.result import Result
-    from mvguide.warps import Warps
+    from mvguide.targets import Prepared
 
-    MakeTable = Callable[[SigmaSchedule, Warps], LambdaTable]
+    MakeTable = Callable[[Prepared], LambdaTable]
 
 
 def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
@@ -65,17 +65,14 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
     pipe = MultiViewPipeline.from_pretrained(
         config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
     )
-    if table is None:
-        by_frame = config.guidance.distances == "frame"
-        table = partial(pipe.search_table, rule=config.guidance.rule or "exact", by_frame=by_frame)
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = schedule or pipe.backbone.schedule(_at_least_one("steps", steps))
 
-    def make_table(schedule: "SigmaSchedule", warps: "Warps") -> "LambdaTable":
+    def make_table(known: "Prepared") -> "LambdaTable":
         """Say what is wrong with the path as soon as it is known, before the long part."""
-        for warning in diagnose(inputs.views, trajectory, warps):
+        for warning in diagnose(inputs.views, known.trajectory, known.warps):
             say(f"warning: {warning}")
-        return table(schedule, warps) if callable(table) else table
+        return _make_table(config, pipe, table, known, say)
 
     result = pipe(
         inputs.views,
@@ -210,15 +207,34 @@ def sigmas_show(config: SigmasShowConfig) -> None:
 
 
 def _given_table(config: GuidanceConfig) -> "LambdaTable | MakeTable | None":
-    """The table of a file or a constant, refused now if it cannot be used; None = search, once there is a model."""
+    """The table of a file or a constant, refused now if it cannot be used; None = made once there is a model."""
     from mvguide.guidance.table import LambdaTable, check_weight
 
-    if config.table in (None, "search"):
+    if config.table in (None, "search", "calibrated"):
         return None
     if config.table == "constant":
         check_weight(config.weight)
-        return lambda schedule, warps: LambdaTable.constant(config.weight, schedule, len(warps.image))
+        return lambda known: LambdaTable.constant(config.weight, known.schedule, len(known.warps.image))
     return LambdaTable.load(config.table)
+
+
+def _make_table(
+    config: RenderConfig,
+    pipe: "MultiViewPipeline",
+    given: "LambdaTable | MakeTable | None",
+    known: "Prepared",
+    say: Callable[[str], None],
+) -> "LambdaTable":
+    """The table that was given, measured, or searched."""
+    from mvguide.calibration import CALIBRATION, calibrate
+
+    told = config.guidance
+    if told.table == "calibrated":
+        return calibrate(known, depth_error=told.depth_error, cache=Path(config.out) / CALIBRATION, say=say)
+    if given is None:
+        rule, by_frame = told.rule or "exact", told.distances == "frame"
+        return pipe.search_table(known.schedule, known.warps, rule=rule, by_frame=by_frame)
+    return given(known) if callable(given) else given
 
 
 def _guidance_settings(config: GuidanceConfig) -> "GuidanceSettings":

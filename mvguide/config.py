@@ -69,11 +69,13 @@ class GuidanceConfig:
         preset: nvs_solver_dgs or nvs_solver_post.
         kind: blend (default) pulls the estimate by the weight; top_share replaces the share of elements that agree
             best; posterior_gradient moves the latents down the gradient of the error; none leaves the model alone.
-        table: where the weights come from: search (search_hypers; default), constant, or a .npz file.
+        table: where the weights come from: search (search_hypers; default), calibrated (the errors of model and warp,
+            measured on this input before the run; kept in the result folder), constant, or a .npz file.
         rule: search: exact (default; the closed form, with the model's own parameters where they were measured) or
             released (the published script).
         distances: search: camera (default; real camera motion against the scene's depth) or frame (the frame number).
         weight: constant: the weight of every cell.
+        depth_error: calibrated: relative error of depth that is assumed where one view alone cannot tell.
         floor: top_share, posterior_gradient: smallest share of the seen elements; 0 if unset.
         count_holes: top_share, posterior_gradient: miscount holes as the released code does; off if unset.
         step_size: posterior_gradient: length of the move; 0.02 if unset.
@@ -98,6 +100,7 @@ class GuidanceConfig:
     rule: Literal["exact", "released"] | None = None
     distances: Literal["camera", "frame"] | None = None
     weight: float = 1.0
+    depth_error: float = 0.05
     floor: float | None = None
     count_holes: bool | None = None
     step_size: float | None = None

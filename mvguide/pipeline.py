@@ -16,12 +16,12 @@ from mvguide.diffusion.solvers import Solver, make_solver
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.aim import Targets
-from mvguide.guidance.guides import GuidanceSettings, as_settings, make_guidance
+from mvguide.guidance.guides import GuidanceSettings, MakeGuide, as_settings, make_guidance
 from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, RuleName, search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.moments import Moments
 from mvguide.result import Result
-from mvguide.targets import encode_targets
+from mvguide.targets import Prepared, encode_targets
 from mvguide.view import View, fit_camera
 from mvguide.warps import Warps, mean_flow, warp_views
 
@@ -62,8 +62,8 @@ class MultiViewPipeline:
         *,
         moments: Moments | None = None,
         schedule: SigmaSchedule | None = None,
-        table: LambdaTable | Callable[[SigmaSchedule, Warps], LambdaTable] | None = None,
-        guidance: str | GuidanceSettings = "blend",
+        table: LambdaTable | Callable[[Prepared], LambdaTable] | None = None,
+        guidance: str | GuidanceSettings | MakeGuide = "blend",
         solver: str | Solver = "euler",
         size: tuple[int, int] | None = None,
         conditioning: Conditioning | None = None,
@@ -80,10 +80,11 @@ class MultiViewPipeline:
             moments: which views show which frames: ``Moments.footage(len(views), F)`` for a video; by default all
                 views show every frame, as in a still scene.
             schedule: noise levels; the model's own with 25 steps by default.
-            table: weights for this schedule and F frames, or a function that makes them once the warps are known;
-                by default :meth:`search_table`.
+            table: weights for this schedule and F frames, or a function that makes them from what is known before the
+                first step, such as :func:`mvguide.calibration.calibrate`; by default :meth:`search_table`.
             guidance: ``blend``, ``top_share``, ``posterior_gradient`` or ``none``; or
-                :class:`~mvguide.guidance.guides.GuidanceSettings`, which say more: masks, holes, resampling.
+                :class:`~mvguide.guidance.guides.GuidanceSettings`, which say more: masks, holes, resampling; or a
+                function of targets and table that makes a guide.
             solver: ``euler``, ``ancestral``, ``heun``, ``dpmpp_2m``, or a solver object.
             size: (width, height) of the video; by default the picture's shape at the model's trained area. The
                 picture is resized to cover it and cropped, cameras and depth with it.
@@ -115,12 +116,6 @@ class MultiViewPipeline:
 
         with stages("warp"):
             warps = warp_views(views, trajectory, moments=moments, hole_radius=hole_radius, device=self.backbone.device)
-        if table is None:
-            table = self.search_table(schedule, warps)
-        elif not isinstance(table, LambdaTable):
-            table = table(schedule, warps)
-            table.check(schedule, frames)
-
         # The model takes one picture, and expects its first frame in it.
         picture = views[int(warps.shares[:, 0].argmax())].fit(*size)
         told = conditioning or Conditioning(frames)
@@ -130,6 +125,13 @@ class MultiViewPipeline:
         with stages("encode"):
             condition = self.backbone.prepare(picture.image, told, generator)
             targets = None if settings.kind == "none" else self._encode_targets(warps, settings, chunk)
+        if table is None:
+            table = self.search_table(schedule, warps)
+        elif not isinstance(table, LambdaTable):
+            with stages("table"):
+                known = Prepared(self.backbone, views, trajectory, moments, schedule, warps, condition, targets, chunk)
+                table = table(known)
+            table.check(schedule, frames)
         guide = make_guidance(settings, targets, table, generator)
 
         with stages("denoise"):

@@ -1,11 +1,18 @@
 """From warps to what guidance aims at: encoded targets and the masks of their cells."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from mvguide.backbones.base import Backbone
+from mvguide.backbones.base import Backbone, Condition
+from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.errors import ConfigError
+from mvguide.geometry.camera import Camera
 from mvguide.geometry.masks import cell_means, hole_ramp, latent_visible, push_pull_fill
 from mvguide.guidance.aim import Targets
+from mvguide.moments import Moments
+from mvguide.view import View
 from mvguide.warps import Warps
 
 CELL_SHARE = 0.5
@@ -13,6 +20,33 @@ CELL_SHARE = 0.5
 
 Asking for every pixel throws away what is seen along each hole (docs/results.md has the price).
 """
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before the first step: what a function that makes the table may look at.
+
+    Args:
+        backbone: the model.
+        views: as given.
+        trajectory: F cameras at the video's size.
+        moments: which views show which frames; None: all of them all.
+        schedule: noise levels of the run.
+        warps: of the views into the trajectory.
+        condition: what the model is told.
+        targets: the encoded warps; None where nothing is guided.
+        chunk: frames encoded at a time.
+    """
+
+    backbone: Backbone
+    views: Sequence[View]
+    trajectory: Camera
+    moments: Moments | None
+    schedule: SigmaSchedule
+    warps: Warps
+    condition: Condition
+    targets: Targets | None
+    chunk: int
 
 
 def encode_targets(

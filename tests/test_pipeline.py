@@ -15,6 +15,7 @@ from mvguide.errors import InputError, OutputError
 from mvguide.evaluation.metrics import psnr
 from mvguide.files.cameras import read_cameras
 from mvguide.files.video import read_video
+from mvguide.guidance.guides import Blend
 from mvguide.scenes import packaged_scene, packaged_scenes
 from mvguide.warps import mean_flow, warp_views
 
@@ -131,6 +132,12 @@ def test_holes_can_have_a_table_of_their_own(pipe, scene, schedule) -> None:
     wrong = mvguide.LambdaTable.constant(0.5, schedule, 9)
     with pytest.raises(InputError, match="3 rows x 9 columns"):
         render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=wrong))
+
+
+def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule, result: mvguide.Result) -> None:
+    own = render(pipe, scene, schedule, guidance=lambda targets, table: Blend(targets, table))
+    assert torch.equal(own.frames, result.frames)
+    assert "lambda" in own.settings["guidance"]
 
 
 def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguide.Result) -> None:

@@ -1,5 +1,6 @@
 """Guides: edits of the clean estimate towards the target, by the weights of the lambda table; any of them by name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -32,6 +33,7 @@ __all__ = [
 
 GuidanceName = Literal["none", "blend", "top_share", "posterior_gradient"]
 MaskName = Literal["hard", "soft"]
+MakeGuide = Callable[[Targets, LambdaTable], Guidance]
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class GuidanceSettings:
         ramp: cells next to a hole count less, rising with the distance to it over so many cells; 0 = no ramp.
         confidence: exponent of the warps' confidence, which scales what a cell counts; 0 = not at all.
         hole_weight: pull of unseen cells towards the fill: a number in [0, 1], or a table of its own.
+        own: makes a guide of one's own from targets and table, in place of ``kind``.
 
     Raises:
         ConfigError, InputError: for settings that no picture could be rendered with.
@@ -143,6 +146,7 @@ class GuidanceSettings:
     ramp: float = 0.0
     confidence: float = 0.0
     hole_weight: float | LambdaTable = 0.0
+    own: MakeGuide | None = None
 
     def __post_init__(self) -> None:
         """Check everything that does not depend on the picture, before anything slow."""
@@ -169,14 +173,14 @@ class GuidanceSettings:
 
     def report(self) -> dict[str, Any]:
         """Plain values by name, the kind as ``guidance``; a table is named by its source."""
-        values = {name: value for name, value in vars(self).items() if name != "kind"}
+        values = {name: value for name, value in vars(self).items() if name not in ("kind", "own")}
         if isinstance(self.hole_weight, LambdaTable):
             values["hole_weight"] = f"table: {self.hole_weight.source}"
-        return {"guidance": self.kind, **values}
+        return {"guidance": self.kind if self.own is None else repr(self.own), **values}
 
 
 def make_guidance(
-    settings: str | GuidanceSettings,
+    settings: str | GuidanceSettings | MakeGuide,
     targets: Targets | None,
     table: LambdaTable | None,
     generator: torch.Generator | None = None,
@@ -197,10 +201,12 @@ def make_guidance(
     return Resample(guide, told.resample, told.resample_until, generator) if told.resample else guide
 
 
-def as_settings(settings: str | GuidanceSettings) -> GuidanceSettings:
-    """The settings, or the defaults for a kind of guidance."""
+def as_settings(settings: str | GuidanceSettings | MakeGuide) -> GuidanceSettings:
+    """The settings, or the defaults for a kind of guidance or a guide of one's own."""
     if isinstance(settings, GuidanceSettings):
         return settings
+    if callable(settings):
+        return GuidanceSettings(own=settings)
     return replace(GuidanceSettings(), kind=settings)  # type: ignore[arg-type]  # checked when made
 
 
@@ -209,6 +215,8 @@ def _plain_guide(told: GuidanceSettings, targets: Targets | None, table: LambdaT
         return NoGuidance()
     if targets is None or table is None:
         raise ConfigError(f"guidance {told.kind!r} needs targets and a lambda table; use 'none' to sample without them")
+    if told.own is not None:
+        return told.own(targets, table)
     holes = HolePull(told.hole_weight)
     if told.kind == "blend":
         return Blend(targets, table, holes)

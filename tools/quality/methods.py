@@ -1,6 +1,9 @@
-"""The methods that are compared: each makes the video of a scene."""
+"""The methods that are compared: each makes the video of a scene. Most are settings of the pipeline: a line each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -8,54 +11,104 @@ from torch import Tensor
 
 from mvguide.backbones import Backbone
 from mvguide.backbones.base import Conditioning
+from mvguide.calibration import calibrate
+from mvguide.errors import InputError
 from mvguide.evaluation.metrics import psnr
 from mvguide.geometry.masks import push_pull_fill
+from mvguide.guidance.aim import Targets
+from mvguide.guidance.guides import GuidanceSettings
 from mvguide.guidance.search import RuleName, search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.pipeline import MultiViewPipeline
+from tools.quality.oracle import ErrorMoments, OracleBlend
 from tools.quality.scenes import Scene
 
 Method = Callable[[Scene], Tensor]
+Settings = Mapping[str, object]
 SEEDS = 4
 """Seeds that the best unguided video is chosen from."""
 
+SETTINGS: dict[str, Settings] = {
+    "unguided": {"guidance": "none"},
+    "released table": {"rule": "released"},
+    "exact, published grids": {"rule": "exact"},
+    "model's own (default)": {},
+    "constant 0.5": {"weight": 0.5},
+    "constant 0.8": {"weight": 0.8},
+    "constant 1": {"weight": 1.0},
+    "calibrated": {"table": calibrate},
+    "calibrated, depth error 0.02": {"table": partial(calibrate, depth_error=0.02)},
+    "constant 1, soft mask": {"weight": 1.0, "mask": "soft"},
+    "constant 1, hole pull 0.5": {"weight": 1.0, "hole_weight": 0.5},
+    "constant 1, hole pull 1": {"weight": 1.0, "hole_weight": 1.0},
+    "constant 1, confidence": {"weight": 1.0, "confidence": 1.0},
+    "constant 1, resample 1": {"weight": 1.0, "resample": 1},
+    "posterior gradient": {"weight": 1.0, "guidance": "posterior_gradient"},
+    "calibrated, soft mask, hole pull 1": {"table": calibrate, "mask": "soft", "hole_weight": 1.0},
+    "constant 1, whole cells": {"weight": 1.0, "cell_share": 1.0},
+    "constant 1, hole radius 1": {"weight": 1.0, "hole_radius": 1},
+    "released table, top share": {"rule": "released", "guidance": "top_share"},
+    "constant 0.5, top share": {"weight": 0.5, "guidance": "top_share"},
+    "constant 0.8, top share": {"weight": 0.8, "guidance": "top_share"},
+    "constant 1, euler 10": {"weight": 1.0, "steps": 10},
+    "constant 1, euler 100": {"weight": 1.0, "steps": 100},
+    "constant 1, heun 13": {"weight": 1.0, "solver": "heun", "steps": 13},
+    "constant 1, dpmpp_2m 10": {"weight": 1.0, "solver": "dpmpp_2m", "steps": 10},
+    "constant 1, dpmpp_2m 15": {"weight": 1.0, "solver": "dpmpp_2m", "steps": 15},
+    "constant 1, dpmpp_2m 25": {"weight": 1.0, "solver": "dpmpp_2m", "steps": 25},
+    "unguided, CFG to 3": {"guidance": "none", "cfg_max": 3.0},
+    "constant 1, CFG to 3": {"weight": 1.0, "cfg_max": 3.0},
+}
+"""Methods that are settings of :func:`guided`."""
 
-def through_vae(backbone: Backbone, frames: Tensor) -> Tensor:
-    """Encode and decode: what the VAE alone costs."""
-    return backbone.decode(backbone.encode(frames)[None])
+BEST, ORACLE, MEAN_ORACLE = f"unguided, best of {SEEDS}", "oracle, this scene", "oracle, mean table"
+EXTRA = (BEST, "constant 1, euler 100", "unguided, CFG to 3", "constant 1, CFG to 3")
+"""Methods that run only when they are named: they take twice to four times as long."""
 
 
-def guided(pipe: MultiViewPipeline, steps: int, seed: int, **settings: object) -> Method:
-    """The pipeline with some settings; ``weight`` makes a constant table, ``rule`` one searched on published grids.
+def guided(pipe: MultiViewPipeline, steps: int, seed: int, settings: Settings) -> Method:
+    """The pipeline with some settings, most of them those of ``MultiViewPipeline.__call__``.
 
-    ``cfg_max`` switches classifier-free guidance on, from 1 in the first frame; by default it is the model's own.
+    Fields of ``GuidanceSettings`` may stand among them. Besides: ``weight`` makes a constant table, ``rule`` one
+    searched on published grids, by the frame number for
+    ``released``; ``steps`` is the length of the model's own schedule, in place of the bench's; ``cfg_max`` switches
+    classifier-free guidance on, from 1 in the first frame (by default it is the model's own).
     """
     options = dict(settings)
     cfg_max = cast(float | None, options.pop("cfg_max", None))
     cfg_min = None if cfg_max is None else 1.0
     weight, rule = cast(float | None, options.pop("weight", None)), cast(RuleName | None, options.pop("rule", None))
+    steps = cast(int, options.pop("steps", steps))
+    names = {field.name for field in fields(GuidanceSettings)}
+    kind = options.pop("guidance", "blend")
+    told = {"own" if callable(kind) else "kind": kind, **{k: options.pop(k) for k in list(options) if k in names}}
+    options["guidance"] = GuidanceSettings(**told)  # type: ignore[arg-type]
 
     def run(scene: Scene) -> Tensor:
         schedule, frames = pipe.backbone.schedule(steps), len(scene.truth)
-        table: LambdaTable | None = None
+        chosen = dict(options)
         if weight is not None:
-            table = LambdaTable.constant(weight, schedule, frames)
-        elif rule == "released":
-            table = search_hypers(schedule, num_frames=frames, rule=rule).table
-        elif rule == "exact":
-            table = search_hypers(schedule, distances=scene.warps.distances, rule=rule).table
+            chosen["table"] = LambdaTable.constant(weight, schedule, frames)
+        elif rule is not None:
+            distances = frames_away(scene.warps.pinned) if rule == "released" else scene.warps.distances
+            chosen["table"] = search_hypers(schedule, distances=distances, rule=rule).table
         return pipe(
-            [scene.view],
+            scene.views,
             scene.cameras,
             schedule=schedule,
-            table=table,
             size=(scene.truth.shape[-1], scene.truth.shape[-2]),
             conditioning=Conditioning(frames, cfg_min=cfg_min, cfg_max=cfg_max),
             generator=torch.Generator().manual_seed(seed),
-            **options,  # type: ignore[arg-type]
+            **chosen,  # type: ignore[arg-type]
         ).frames
 
     return run
+
+
+def frames_away(pinned: Tensor) -> Tensor:
+    """Frames from each frame to the nearest given one, ``[F]``: what the published tables call distance."""
+    given = pinned.nonzero()[:, 0]
+    return (torch.arange(len(pinned))[:, None] - given).abs().amin(1).double()
 
 
 def best_of(makers: list[Method]) -> Method:
@@ -68,35 +121,72 @@ def best_of(makers: list[Method]) -> Method:
     return run
 
 
-EXTRA = ("unguided, CFG to 3", "constant 1, CFG to 3")
-"""Methods that run only when they are named."""
+def walk(pipe: MultiViewPipeline, scene: Scene, steps: int, seed: int) -> tuple[Tensor, ErrorMoments]:
+    """The video that the oracle's weights make of a scene, and the moments that it saw on the way."""
+    truth = pipe.backbone.encode(scene.truth)
+    guides: list[OracleBlend] = []
+
+    def make(targets: Targets, _: LambdaTable) -> OracleBlend:
+        guides.append(OracleBlend(targets, truth))
+        return guides[0]
+
+    video = guided(pipe, steps, seed, {"weight": 1.0, "guidance": make})(scene)
+    return video, guides[0].moments(pipe.backbone.schedule(steps))
 
 
-def make_methods(pipe: MultiViewPipeline, steps: int, seed: int) -> dict[str, Method]:
-    """Every method by name."""
+def oracle_file(folder: Path, scene: Scene) -> Path:
+    """Where the moments of a scene are kept."""
+    return folder / f"{scene.condition}_{scene.seed}.npz"
+
+
+def mean_table_file(folder: Path, condition: str) -> Path:
+    """Where the mean oracle table of a condition is kept."""
+    return folder / f"mean_{condition}.npz"
+
+
+def oracle(pipe: MultiViewPipeline, steps: int, seed: int, folder: Path | None) -> Method:
+    """The oracle with the scene's own weights; its moments are kept in the folder."""
+
+    def run(scene: Scene) -> Tensor:
+        video, moments = walk(pipe, scene, steps, seed)
+        if folder is not None:
+            moments.save(oracle_file(folder, scene))
+        return video
+
+    return run
+
+
+def mean_oracle(pipe: MultiViewPipeline, steps: int, seed: int, folder: Path | None) -> Method:
+    """Blend with the table in the folder that calibration scenes of the same condition gave."""
+
+    def run(scene: Scene) -> Tensor:
+        path = None if folder is None else mean_table_file(folder, scene.condition)
+        if path is None or not path.exists():
+            raise InputError(f"the mean oracle table of {scene.condition!r} is not there; the bench makes it first")
+        return guided(pipe, steps, seed, {"table": LambdaTable.load(path)})(scene)
+
+    return run
+
+
+def through_vae(backbone: Backbone, frames: Tensor) -> Tensor:
+    """Encode and decode: what the VAE alone costs."""
+    return backbone.decode(backbone.encode(frames)[None])
+
+
+def make_methods(pipe: MultiViewPipeline, steps: int, seed: int, folder: Path | None = None) -> dict[str, Method]:
+    """Every method by name; ``folder`` is for the tables of the oracle."""
 
     def filled(scene: Scene) -> Tensor:
         return push_pull_fill(scene.warps.image, scene.warps.visible)
 
-    def run(**settings: object) -> Method:
-        return guided(pipe, steps, seed, **settings)
-
+    draws = [guided(pipe, steps, seed + draw, {"guidance": "none"}) for draw in range(SEEDS)]
     return {
         "first frame repeated": lambda scene: scene.truth[:1].expand_as(scene.truth),
-        "unguided": run(guidance="none"),
-        f"unguided, best of {SEEDS}": best_of(
-            [guided(pipe, steps, seed + draw, guidance="none") for draw in range(SEEDS)]
-        ),
-        "released table": run(rule="released"),
-        "exact, published grids": run(rule="exact"),
-        "model's own (default)": run(),
-        "constant 0.5": run(weight=0.5),
-        "constant 0.8": run(weight=0.8),
-        "constant 1": run(weight=1.0),
-        "constant 1, whole cells": run(weight=1.0, cell_share=1.0),
-        "unguided, CFG to 3": run(guidance="none", cfg_max=3.0),
-        "constant 1, CFG to 3": run(weight=1.0, cfg_max=3.0),
         "warp + fill": filled,
         "warp + fill, VAE": lambda scene: through_vae(pipe.backbone, filled(scene)),
         "truth, VAE": lambda scene: through_vae(pipe.backbone, scene.truth),
+        BEST: best_of(draws),
+        **{name: guided(pipe, steps, seed, settings) for name, settings in SETTINGS.items()},
+        ORACLE: oracle(pipe, steps, seed, folder),
+        MEAN_ORACLE: mean_oracle(pipe, steps, seed, folder),
     }

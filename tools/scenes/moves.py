@@ -27,6 +27,7 @@ class Path:
     camera_to_world: Tensor  # [B, F, 4, 4]
     move: Tensor  # [B] index in MOVES
     new_share: Tensor  # [B]
+    clear: Tensor  # [B] bool: the way stays inside the world and clear of its objects
 
 
 def make_rays(intrinsics: Tensor, camera_to_world: Tensor, size: int) -> Rays:
@@ -57,10 +58,19 @@ def _look_at(position: Tensor, target: Tensor) -> Tensor:
     return torch.stack([right, torch.linalg.cross(forward, right), forward], -1)
 
 
-def sample_paths(seeds: Sequence[int], world: World, frames: int, device: torch.device | str) -> Path:
+def sample_paths(
+    seeds: Sequence[int],
+    world: World,
+    frames: int,
+    device: torch.device | str,
+    *,
+    stretch: float = 1.0,
+    new_share: tuple[float, float] = NEW_SHARE,
+) -> Path:
     """Draw a few moves for each scene and keep the first one that is inside the world and shows enough that is new.
 
-    The frame count does not change the path, only where along it the frames lie.
+    The frame count does not change the path, only where along it the frames lie. ``stretch`` multiplies the size of
+    every move; ``new_share`` is what counts as enough.
     """
     draws = Draws(seeds, stream=1)
     count, tries = len(seeds), _CANDIDATES
@@ -74,8 +84,8 @@ def sample_paths(seeds: Sequence[int], world: World, frames: int, device: torch.
     position = position + target[:, None]
     aim = target[:, None] + draws.uniform(-0.35, 0.35, tries, 3)
     move = draws.choice([3, 1.5, 2, 1, 1, 1.5], tries)
-    amount = draws.uniform(0.35, 1.0, tries) * torch.where(draws.chance(0.5, tries), 1.0, -1.0)
-    turning = draws.uniform(0.2, 0.5, tries) * torch.where(draws.chance(0.5, tries), 1.0, -1.0)
+    amount = stretch * draws.uniform(0.35, 1.0, tries) * torch.where(draws.chance(0.5, tries), 1.0, -1.0)
+    turning = stretch * draws.uniform(0.2, 0.5, tries) * torch.where(draws.chance(0.5, tries), 1.0, -1.0)
     wave, shift = draws.uniform(0, 0.6), draws.uniform(0, 2 * pi)
 
     def where(kind: str, value: Tensor) -> Tensor:
@@ -116,8 +126,9 @@ def sample_paths(seeds: Sequence[int], world: World, frames: int, device: torch.
 
     probes = cameras(torch.tensor([[0.0, 0.5, 1.0]]).expand(count, 3))
     new, clear = _judge(world.to(device), intrinsics.to(device), probes.to(device))
-    low, high = NEW_SHARE
-    cost = (low - new).clamp(min=0) + (new - high).clamp(min=0) + 10 * ~clear.cpu()
+    low, high = new_share
+    clear = clear.cpu()
+    cost = (low - new).clamp(min=0) + (new - high).clamp(min=0) + 10 * ~clear
     # The first candidate without fault; failing that the least bad.
     best = (cost + 1e-6 * torch.arange(tries)).argmin(1)
     rows = torch.arange(count)
@@ -126,6 +137,7 @@ def sample_paths(seeds: Sequence[int], world: World, frames: int, device: torch.
         camera_to_world=cameras(progress)[rows, best].to(device),
         move=move[rows, best],
         new_share=new[rows, best],
+        clear=clear[rows, best],
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tools.scenes import trace
-from tools.scenes.moves import MOVES, make_rays, sample_paths
+from tools.scenes.moves import MOVES, NEW_SHARE, make_rays, sample_paths
 from tools.scenes.world import OBJECTS, World, sample_worlds
 
 BUCKET_RANGE = (1.0, 255.0)
@@ -28,6 +28,7 @@ class Scenes:
     moving: Tensor  # [B] bool: an object moves
     indoors: Tensor  # [B] bool
     new_share: Tensor  # [B] share of the last frame that the first one does not see
+    clear: Tensor  # [B] bool: the camera stays inside the world and clear of its objects
 
 
 @cache
@@ -49,6 +50,8 @@ def render_scenes(
     with_depth: bool = False,
     device: torch.device | str = "cpu",
     compiled: bool = False,
+    stretch: float = 1.0,
+    new_share: tuple[float, float] = NEW_SHARE,
 ) -> Scenes:
     """Render the scenes of these seeds.
 
@@ -60,9 +63,11 @@ def render_scenes(
         with_depth: also trace the pixel centres, for exact depth.
         device: where to trace.
         compiled: fuse the tracer with torch.compile (needs a C++ compiler; keep the batch size the same).
+        stretch: size of the camera's moves; 1 is what models are trained on.
+        new_share: share of the last frame that should be new, where a move of the scene's few makes it so.
     """
     world = sample_worlds(seeds)
-    path = sample_paths(seeds, world, frames, device)
+    path = sample_paths(seeds, world, frames, device, stretch=stretch, new_share=new_share)
     # One scene at a time on a CPU: its rays then stay in the cache, and the objects that it lacks cost nothing.
     chunk = 1 if torch.device(device).type == "cpu" else len(seeds)
     parts = []
@@ -89,6 +94,7 @@ def render_scenes(
         moving=world.moving,
         indoors=world.indoors,
         new_share=path.new_share,
+        clear=path.clear,
     )
 
 
