@@ -44,7 +44,6 @@ def captures(data: Path) -> dict[str, InputConfig]:
             depth=str(data / "7scenes_rgbd" / "{stem}.depth.png"),
             depth_unit=0.001,
             intrinsics=[585, 585, 320, 240],
-            camera_size=[640, 480],
         ),
         "lego": InputConfig(
             cameras=str(data / "nerf_lego" / "transforms_test.json"),

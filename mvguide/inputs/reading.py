@@ -92,10 +92,23 @@ def read_footage(config: InputConfig, source: str) -> list[View]:
 
 
 def camera_file(config: InputConfig, path: str, size: tuple[int, int] | None) -> PosedImages:
-    """Cameras of a file, told what its format has no place for: the picture's size and intrinsics."""
+    """Cameras of a file, told what its format has no place for: the picture's size and intrinsics.
+
+    A size that is not known is that of the first picture, where the file names pictures.
+    """
     kind = find_format(path)
-    size = size if config.camera_size is None else pair(config.camera_size, "camera_size")
-    if kind in ("log", "tum", "matrices"):
+    poses_only = kind in ("log", "tum", "matrices")
+    if poses_only and config.intrinsics is None:
+        raise InputError(f"{path} holds poses alone; give the pictures' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
+    if config.camera_size is not None:
+        size = pair(config.camera_size, "camera_size")
+    elif size is None and (poses_only or kind == "mvsnet"):
+        # Only for the names: any size will do.
+        found = read_cameras(path, size=(1, 1), intrinsics=(1.0, 1.0, 0.5, 0.5) if poses_only else None)
+        if found.folder is None:
+            raise InputError(f"{path} names no pictures; give their folder as --images")
+        size = picture_size(config, [found.picture(0)])
+    if poses_only:
         return read_cameras(path, intrinsics=config.intrinsics, size=size, pixel_center=config.pixel_center)
     if kind == "mvsnet":
         return read_cameras(path, size=size, pixel_center=config.pixel_center)

@@ -12,6 +12,7 @@ import yaml
 from mvguide.config import InputConfig, TrajectoryConfig, ViewConfig
 from mvguide.errors import FileError, InputError
 from mvguide.files.images import write_png
+from mvguide.files.redwood import write_log
 from mvguide.files.transforms import write_transforms
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera, stack
@@ -150,7 +151,8 @@ def test_a_film_file(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
-    image = str(capture / "images" / "a.png")
+    image, log = str(capture / "images" / "a.png"), capture / "path.log"
+    write_log(log, stack([Camera.from_fov(60, 64, 64)]))
     for config, message in (
         (InputConfig(), "no picture given; give one of --image, --views, --cameras, --video"),
         (InputConfig(image=image, cameras=str(capture)), "--image and --cameras given; give one of"),
@@ -164,6 +166,8 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
         (InputConfig(image=image, fov=60, intrinsics=[9, 9, 9, 9]), "both fov and intrinsics"),
         (InputConfig(cameras=str(capture), depth=str(capture / "images")), "no|depth"),
         (InputConfig(video=str(capture / "depth")), "holds no pictures"),
+        (InputConfig(cameras=str(log)), "holds poses alone; give the pictures' intrinsics as --intrinsics"),
+        (InputConfig(cameras=str(log), intrinsics=[60, 60, 32, 32]), "names no pictures; give their folder as"),
     ):
         with pytest.raises((InputError, FileError), match=message):
             load_inputs(config)
