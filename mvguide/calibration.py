@@ -1,13 +1,15 @@
 """The calibrated table: the errors of model and warp, measured on the user's own input before the run.
 
 The truth is not there, so the warped video X stands in for it: a video of the same scene, the same motion and the same
-sharpness.
+sharpness. Each frame of it is warped back into the view and out again, under a depth map that is wrong by as much as is
+assumed: the change e is an error of X of the kind that X itself has.
 
-* Model: at a few noise levels x = X + e + sigma n is denoised once, with e the change of X under another depth map that
-  the views allow as well. What of e is left in D - X is the gain G, what is left besides is E_D.
-* Warp: E_I^2 has two parts that add up: half of the error of a warp there and back (what resampling costs), and e (what
-  wrong depth costs). With several views the second is measured, from each view to the others, and grows with the
-  square of the distance.
+* Model: at two noise levels X + sigma n and X + e + sigma n are denoised, with the same noise. D - X is the model's
+  error E_D; what of e comes out in the difference of the two is the gain G. In between and beyond, E_D^2 / sigma^2 and
+  G are linear in their logits over log sigma (for Gaussian data the slope is -2), and the model is never worse than the
+  first frame repeated.
+* Warp: E_I^2 is half of e^2, for e has two more passes where X has had one. With several views the part that wrong
+  depth has in it is measured instead, from each view to the others, and grows with the square of the distance.
 
 From these, `mvguide.guidance.calibrate.consistent_weights` computes the table.
 """
@@ -27,22 +29,20 @@ from mvguide.errors import ConfigError, FileError
 from mvguide.files.atomic import atomic_path
 from mvguide.geometry.camera import stack
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.masks import push_pull_fill
+from mvguide.geometry.masks import latent_visible, push_pull_fill
 from mvguide.geometry.warp import splat
 from mvguide.guidance.calibrate import consistent_weights
 from mvguide.guidance.table import LambdaTable
 from mvguide.reading import decoding
-from mvguide.targets import Prepared, cell_weights
+from mvguide.targets import Prepared
 from mvguide.view import View
-from mvguide.warps import warp_views
 
-LEVELS = (0.15, 0.7, 3.0, 15.0)
+LEVELS = (0.7, 0.15)
 """Noise levels that the model is measured at: four evaluations, a sixth of a run of 25 steps."""
 CALIBRATION = "calibration.npz"
 """File of a result folder that keeps what was measured."""
 DEPTH_ERROR = 0.05
 """Relative error of depth that is assumed where nothing is known of it: a good network's, or a plane sweep's."""
-_BLOCK = 4  # cells along a side of the blocks that change sign together
 _WAVES = 4  # half waves of the assumed error of depth across the picture: networks are wrong by regions
 
 
@@ -51,24 +51,26 @@ class Measured:
     """What was measured, in the units of the latents.
 
     Args:
-        sigmas: ``[L]`` decreasing.
-        model_error: ``[L, F]`` mean square error of the model on its own.
-        gain: ``[L, F]`` in [0, 1]: how much of an error of x comes out in the estimate.
+        sigmas: ``[2]`` decreasing.
+        model_error: ``[2, F]`` mean square error of the model on its own.
+        gain: ``[2, F]`` in (0, 1): how much of an error of x comes out in the estimate.
+        most_error: ``[F]`` mean square error of the first frame repeated.
         warp_error: ``[F]`` mean square error of the warp, 0 for pinned frames.
     """
 
     sigmas: Tensor
     model_error: Tensor
     gain: Tensor
+    most_error: Tensor
     warp_error: Tensor
 
     def table(self, schedule: SigmaSchedule) -> LambdaTable:
         """The best weights for a schedule; the measured values are interpolated in log sigma."""
         levels = schedule.levels[:, None]
-        model = _between(self.sigmas, self.model_error.clamp(min=1e-12).log(), schedule.levels).exp()
-        # Below the cleanest level the model's error is a share of the noise; above the noisiest x is not believed.
-        model = model * (levels / self.sigmas[-1]).clamp(max=1) ** 2
-        gain = _between(self.sigmas, self.gain, schedule.levels) * (self.sigmas[0] / levels).clamp(max=1) ** 2
+        share = (levels / self.sigmas[1]).log() / (self.sigmas[0] / self.sigmas[1]).log()
+        kept = (self.model_error / self.sigmas[:, None] ** 2).clamp(1e-6, 1 - 1e-6)
+        kept, gain = (torch.lerp(ends[1].logit(), ends[0].logit(), share).sigmoid() for ends in (kept, self.gain))
+        model = torch.minimum(kept * levels**2, self.most_error)
         weights = consistent_weights(schedule.sigmas, model, self.warp_error, gain)
         weights[:, self.warp_error == 0] = 1
         source = f"calibrated: E_I {self.warp_error.sqrt().max():.3g}, E_D {self.model_error.sqrt().amin():.3g} to "
@@ -92,8 +94,8 @@ class Measured:
             if str(stored["key"]) != key:
                 return None
             arrays = [torch.from_numpy(stored[name].astype(np.float64)) for name in cls.__dataclass_fields__]
-        sigmas, model, gain, warp = arrays
-        if model.shape != (len(sigmas), len(warp)) or gain.shape != model.shape:
+        frames = arrays[-1].shape
+        if [tuple(array.shape) for array in arrays] != [(2,), (2, *frames), (2, *frames), frames, frames]:
             raise FileError(f"calibration {path} holds arrays that do not fit together; remove it")
         return cls(*arrays)
 
@@ -148,27 +150,27 @@ def measure(known: Prepared, *, depth_error: float = DEPTH_ERROR) -> Measured:
         raise ConfigError(f"depth_error is {depth_error:g}; it is a share of the depth, above 0 and below 1")
     backbone, targets, warps = known.backbone, known.targets, known.warps
     device = targets.latents.device
-    bent = [_bent(view, depth_error) for view in known.views]
-    other = warp_views(bent, known.trajectory, moments=known.moments, device=device)
-    changed = backbone.encode(push_pull_fill(other.image, other.visible), known.chunk).to(device) - targets.latents
-    cells = ((cell_weights(other, backbone.factor).to(device) > 0) & (targets.visible > 0)).float()
-    generator = torch.Generator().manual_seed(0)
-    change = changed * cells * _signs(targets.visible.shape, generator).to(device)
+    by_distance = _between_views(known) if known.moments is None else None
+    again, seen = _there_and_back(known, depth_error if by_distance is None else 0.0)
+    cells = ((latent_visible(seen, backbone.factor).to(device) > 0) & (targets.visible > 0)).float()
+    change = (backbone.encode(again, known.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
     denoiser = backbone.denoiser(known.condition)
-    sigmas = torch.tensor(sorted(LEVELS, reverse=True), dtype=torch.float64)
+    sigmas = torch.tensor(LEVELS, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
     errors, gains = [], []
     for sigma in sigmas:
-        noise = torch.randn(targets.latents.shape, generator=generator).to(device)
-        found = denoiser((targets.latents + change + float(sigma) * noise)[None], sigma)[0] - targets.latents
-        gain = (_mean(found * change, cells) / size.clamp(min=1e-12)).clamp(0, 1)
-        gains.append(gain)
-        errors.append(_mean((found - gain.view(-1, 1, 1, 1).to(found) * change) ** 2, cells))
-    by_distance = _between_views(known) if known.moments is None else None
-    depth_part = size if by_distance is None else by_distance * warps.distances.clamp(max=1e3) ** 2
-    warp_error = depth_part + _there_and_back(known) / 2
+        x = targets.latents + float(sigma) * torch.randn(change.shape, generator=generator).to(device)
+        found = denoiser(x[None], sigma)[0]
+        errors.append(_mean((found - targets.latents) ** 2, cells))
+        answer = denoiser((x + change)[None], sigma)[0] - found
+        gains.append((_mean(answer * change, cells) / size.clamp(min=1e-12)).clamp(0.01, 0.999))
+    most = _mean((targets.latents - targets.latents[:1]) ** 2, cells)
+    warp_error = size / 2
+    if by_distance is not None:
+        warp_error = warp_error + by_distance * warps.distances.clamp(max=1e3) ** 2
     warp_error = torch.where(warps.pinned, 0.0, warp_error.clamp(min=1e-9))
-    return Measured(sigmas, torch.stack(errors), torch.stack(gains), warp_error)
+    return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error)
 
 
 def _key(known: Prepared, depth_error: float) -> str:
@@ -192,36 +194,32 @@ def _bent(view: View, amount: float) -> View:
     return replace(view, depth=replace(depth, values=depth.values * (amount * field).exp()))
 
 
-def _signs(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Random signs ``[F, 1, h, w]`` in blocks of cells.
+def _there_and_back(known: Prepared, depth_error: float) -> tuple[Tensor, Tensor]:
+    """Each frame's warp, warped into the view that shows most of it and out again: ``[F, 3, H, W]``, ``[F, 1, H, W]``.
 
-    What the model smooths away of X resembles the change itself, for both are made of edges; with random signs the two
-    are uncorrelated.
+    Holes are filled. On the way out the view's depth is wrong by ``depth_error``.
     """
-    frames, _, height, width = shape
-    coarse = torch.randint(2, (frames, 1, -(-height // _BLOCK), -(-width // _BLOCK)), generator=generator) * 2.0 - 1
-    return coarse.repeat_interleave(_BLOCK, -2).repeat_interleave(_BLOCK, -1)[..., :height, :width]
-
-
-def _there_and_back(known: Prepared) -> Tensor:
-    """Mean square error ``[F]`` of each frame's warp, warped back into the view that shows most of it."""
-    backbone, views, trajectory, warps = known.backbone, known.views, known.trajectory, known.warps
-    device = backbone.device
-    size = trajectory.width, trajectory.height
-    fitted = {index: views[index].fit(*size) for index in set(warps.shares.argmax(0).tolist())}
+    trajectory, warps = known.trajectory, known.warps
     owners = warps.shares.argmax(0).tolist()
-    own = {index: backbone.encode(view.image[None], known.chunk).to(device)[0] for index, view in fitted.items()}
+    fitted = {
+        index: _bent(known.views[index].fit(trajectory.width, trajectory.height), depth_error) for index in set(owners)
+    }
     images, seen = [], []
     for frame, index in enumerate(owners):
+        view, camera = fitted[index], stack([trajectory[frame]])
         valid = (warps.visible[frame, 0] > 0) & (warps.depth[frame, 0] > 0)
-        back = splat(
-            warps.image[frame], warps.depth[frame, 0], trajectory[frame], stack([fitted[index].camera]), valid=valid
+        back = splat(warps.image[frame], warps.depth[frame, 0], trajectory[frame], stack([view.camera]), valid=valid)
+        depth = view.require_depth()
+        out = splat(
+            push_pull_fill(back.image, back.visible)[0],
+            depth.values,
+            view.camera,
+            camera,
+            valid=depth.valid & (back.visible[0, 0] > 0),
         )
-        images.append(push_pull_fill(back.image, back.visible)[0])
-        seen.append(back.visible[0])
-    encoded = backbone.encode(torch.stack(images), known.chunk).to(device)
-    truth = torch.stack([own[index] for index in owners])
-    return _mean((encoded - truth) ** 2, _whole(torch.stack(seen), backbone.factor).to(device))
+        images.append(push_pull_fill(out.image, out.visible)[0])
+        seen.append(out.visible[0])
+    return torch.stack(images), torch.stack(seen)
 
 
 def _between_views(known: Prepared) -> Tensor | None:
@@ -241,7 +239,7 @@ def _between_views(known: Prepared) -> Tensor | None:
         both = torch.cat([filled, torch.stack([fitted[k].image for k in others])])
         encoded = backbone.encode(both, known.chunk).to(device)
         found, truth = encoded.chunk(2)
-        seen = _whole(warp.visible, backbone.factor).to(device)
+        seen = latent_visible(warp.visible, backbone.factor).to(device)
         errors, cells = _mean((found - truth) ** 2, seen), seen.sum(dim=(1, 2, 3)).double().cpu()
         usable = (cells > 0) & (distances > 0)
         total += float((errors * cells * distances**2)[usable].sum())
@@ -249,22 +247,7 @@ def _between_views(known: Prepared) -> Tensor | None:
     return torch.tensor(total / weight, dtype=torch.float64) if weight > 0 else None
 
 
-def _whole(visible: Tensor, factor: int) -> Tensor:
-    """Cells ``[F, 1, h, w]`` of which every pixel is seen."""
-    cells = visible.unflatten(-2, (-1, factor)).unflatten(-1, (-1, factor))
-    return (cells.amin(dim=(-3, -1)) > 0).float()
-
-
 def _mean(values: Tensor, cells: Tensor) -> Tensor:
     """Mean over channels and the chosen cells of each frame, ``[F]`` float64 on the CPU; 0 where there are none."""
     total = (values * cells).sum(dim=(1, 2, 3)).double()
     return (total / (values.shape[1] * cells.sum(dim=(1, 2, 3)).double()).clamp(min=1)).cpu()
-
-
-def _between(sigmas: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
-    """Values ``[L, F]`` at other levels ``[N]``: linear in log sigma, constant beyond the ends."""
-    order = sigmas.argsort()
-    place, at = sigmas[order].log(), wanted.log().clamp(sigmas.log().min(), sigmas.log().max())
-    right = torch.searchsorted(place, at).clamp(1, len(place) - 1)
-    share = ((at - place[right - 1]) / (place[right] - place[right - 1]))[:, None]
-    return torch.lerp(values[order][right - 1], values[order][right], share)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -37,14 +36,14 @@ SETTINGS: dict[str, Settings] = {
     "constant 0.8": {"weight": 0.8},
     "constant 1": {"weight": 1.0},
     "calibrated": {"table": calibrate},
-    "calibrated, depth error 0.02": {"table": partial(calibrate, depth_error=0.02)},
     "constant 1, soft mask": {"weight": 1.0, "mask": "soft"},
     "constant 1, hole pull 0.5": {"weight": 1.0, "hole_weight": 0.5},
     "constant 1, hole pull 1": {"weight": 1.0, "hole_weight": 1.0},
     "constant 1, confidence": {"weight": 1.0, "confidence": 1.0},
     "constant 1, resample 1": {"weight": 1.0, "resample": 1},
     "posterior gradient": {"weight": 1.0, "guidance": "posterior_gradient"},
-    "calibrated, soft mask, hole pull 1": {"table": calibrate, "mask": "soft", "hole_weight": 1.0},
+    "calibrated, soft mask, hole pull 0.5": {"table": calibrate, "mask": "soft", "hole_weight": 0.5},
+    "constant 1, soft mask, hole pull 0.5": {"weight": 1.0, "mask": "soft", "hole_weight": 0.5},
     "constant 1, whole cells": {"weight": 1.0, "cell_share": 1.0},
     "constant 1, hole radius 1": {"weight": 1.0, "hole_radius": 1},
     "released table, top share": {"rule": "released", "guidance": "top_share"},
@@ -70,9 +69,9 @@ def guided(pipe: MultiViewPipeline, steps: int, seed: int, settings: Settings) -
     """The pipeline with some settings, most of them those of ``MultiViewPipeline.__call__``.
 
     Fields of ``GuidanceSettings`` may stand among them. Besides: ``weight`` makes a constant table, ``rule`` one
-    searched on published grids, by the frame number for
-    ``released``; ``steps`` is the length of the model's own schedule, in place of the bench's; ``cfg_max`` switches
-    classifier-free guidance on, from 1 in the first frame (by default it is the model's own).
+    searched on published grids, by the frame number for ``released``; ``steps`` is the length of the model's own
+    schedule, in place of the bench's; ``cfg_max`` switches classifier-free guidance on, from 1 in the first frame (by
+    default it is the model's own).
     """
     options = dict(settings)
     cfg_max = cast(float | None, options.pop("cfg_max", None))
