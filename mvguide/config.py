@@ -13,8 +13,8 @@ class TrajectoryConfig:
     """The camera path. Lengths are shares of the target depth, angles degrees; unset values take the kind's default.
 
     Args:
-        kind: orbit, ellipse and spiral go round the point at target_depth; dolly, truck and pedestal move straight;
-            pan, tilt, roll and zoom stay in place; views runs from view to view; still does not move; file follows a
+        kind: if unset, views for several posed pictures, still for a film that is not stopped, else orbit.
+            orbit, ellipse and spiral go round the point at target_depth; dolly, truck and pedestal move straight; pan, tilt, roll and zoom stay in place; views runs from view to view; still does not move; file follows a
             camera file.
         file: cameras to follow, in any format that --cameras reads. Where the pictures have cameras of their own it
             is in their world; else the path is moved so that it starts at the picture.
@@ -32,7 +32,7 @@ class TrajectoryConfig:
         target_depth: depth of the point on the optical axis that the path is measured by; the median depth if unset.
     """
 
-    kind: TrajectoryKind = "orbit"
+    kind: TrajectoryKind | None = None
     file: str | None = None
     degrees: float | None = None
     elevation: float | None = None

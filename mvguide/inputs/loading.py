@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mvguide.config import InputConfig, TrajectoryConfig, ViewConfig
+from mvguide.config import InputConfig, TrajectoryConfig, TrajectoryKind, ViewConfig
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.keyframes import resample, start_at, through
@@ -34,13 +34,15 @@ class Inputs:
         views: pictures with cameras and, mostly, depth.
         posed: the cameras are in a world of their own, in which camera files of the path are too.
         footage: how a video is assigned to so many frames; None for a still scene.
-        start: the view whose camera the path starts from and whose size it has.
+        start: the view whose camera the path starts from.
+        stopped: a film is shown at one moment.
     """
 
     views: list[View]
     posed: bool
     footage: Callable[[int], Moments] | None = None
     start: int = 0
+    stopped: bool = False
 
     def moments(self, num_frames: int) -> Moments | None:
         """Which views show which frame; None: all of them all."""
@@ -52,20 +54,28 @@ class Inputs:
         Raises:
             InputError: settings that the kind of path does not take, or too few views for it.
         """
-        first = self.views[self.start]
-        if config.kind == "file":
+        first, kind = self.views[self.start], config.kind or self._usual_kind(config)
+        if kind == "file":
             return self._recorded(config, num_frames)
-        if config.kind in ("views", "still"):
+        if kind in ("views", "still"):
             if config.params():
-                raise InputError(f"trajectory.kind {config.kind!r} takes no {', '.join(config.params())}; drop it")
-            if config.kind == "still":
+                raise InputError(f"trajectory.kind {kind!r} takes no {', '.join(config.params())}; drop it")
+            if kind == "still":
                 return stack([first.camera] * num_frames)
             cameras = [view.camera.resize(first.camera.width, first.camera.height) for view in self.views]
             if len(cameras) < 2:
                 raise InputError("trajectory.kind 'views' runs through the views; there is one, give more")
             return through(cameras, num_frames) if num_frames >= len(cameras) else resample(cameras, num_frames)
         depth = first.median_depth if config.target_depth is None else config.target_depth
-        return make_trajectory(config.kind, first.camera, num_frames, depth, **config.params())
+        return make_trajectory(kind, first.camera, num_frames, depth, **config.params())
+
+    def _usual_kind(self, config: TrajectoryConfig) -> TrajectoryKind:
+        """What one expects of these inputs when nothing is said about the path."""
+        if config.file is not None:
+            return "file"
+        if config.params() or self.stopped or len(self.views) == 1:
+            return "orbit"
+        return "views" if self.footage is None else "still"
 
     def _recorded(self, config: TrajectoryConfig, num_frames: int) -> Camera:
         if config.file is None:
@@ -121,8 +131,9 @@ def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
         raise InputError("views is an empty list; give at least one picture")
     views = complete_depths(views, hints, config, posed=posed, still=footage is None, say=say or (lambda text: None))
     # A film that is stopped is looked at from where it was filmed at that moment.
-    start = config.moment % len(views) if footage and config.moment is not None else 0
-    return Inputs(views, posed, footage, start)
+    stopped = footage is not None and config.moment is not None
+    start = (config.moment or 0) % len(views) if stopped else 0
+    return Inputs(views, posed, footage, start, stopped)
 
 
 def find_posed(config: InputConfig, *lists: Sequence[str | int] | None) -> tuple[list[str], list[list[int] | None]]:

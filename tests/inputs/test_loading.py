@@ -181,6 +181,24 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
         with_scene(InputConfig(scene=str(capture), image=image))
 
 
+def test_the_path_that_one_expects(capture: Path) -> None:
+    """Nothing said: from view to view, round a picture, a film from where it was filmed, or round its moment."""
+    unset = TrajectoryConfig()
+    two = load_inputs(InputConfig(cameras=str(capture), depth=str(capture / "depth")))
+    path = two.trajectory(unset, 5)
+    for frame, view in ((0, two.views[0]), (4, two.views[1])):
+        torch.testing.assert_close(path[frame].world_to_camera, view.camera.world_to_camera)
+    assert (two.trajectory(TrajectoryConfig(degrees=9), 5).center[4] - path.center[4]).norm() > 0.01
+    one = load_inputs(InputConfig(image=str(capture / "images" / "a.png"), depth=str(capture / "depth" / "a.npy")))
+    orbit = one.trajectory(TrajectoryConfig("orbit"), 4)
+    torch.testing.assert_close(one.trajectory(unset, 4).world_to_camera, orbit.world_to_camera)
+    film = InputConfig(video=str(capture / "images"), depth=str(capture / "depth"))
+    assert (load_inputs(film).trajectory(unset, 4).center == 0).all()
+    assert (load_inputs(replace(film, moment=0)).trajectory(unset, 4).center != 0).any()
+    recorded = one.trajectory(TrajectoryConfig(file=str(capture / "transforms.json")), 3)
+    assert len(recorded) == 3
+
+
 def test_paths_that_the_views_do_not_allow(capture: Path) -> None:
     one = load_inputs(InputConfig(image=str(capture / "images" / "a.png"), depth=str(capture / "depth" / "a.npy")))
     assert len(one.trajectory(TrajectoryConfig(kind="still"), 4)) == 4
