@@ -14,8 +14,9 @@ class TrajectoryConfig:
 
     Args:
         kind: if unset, views for several posed pictures, still for a film that is not stopped, else orbit.
-            orbit, ellipse and spiral go round the point at target_depth; dolly, truck and pedestal move straight; pan, tilt, roll and zoom stay in place; views runs from view to view; still does not move; file follows a
-            camera file.
+            orbit, ellipse and spiral go round the point at target_depth; dolly, truck and pedestal move straight; pan,
+            tilt, roll and zoom stay in place; views runs from view to view; still does not move; file follows a camera
+            file.
         file: cameras to follow, in any format that --cameras reads. Where the pictures have cameras of their own it
             is in their world; else the path is moved so that it starts at the picture.
         degrees: orbit, pan, tilt, roll: angle in all; to the right, up, or clockwise if positive.
