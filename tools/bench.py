@@ -8,13 +8,13 @@ Ratios are medians over pairs of runs made in turn, so that a machine whose spee
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -193,16 +193,9 @@ def print_peak() -> None:
     image, depth, camera, targets = warp_inputs()
     result = splat(image, depth, camera, targets)
     own = sum(t.numel() * t.element_size() for t in (result.image, result.visible, result.depth))
-    print(process_megabytes("VmHWM") - own / 2**20)
-
-
-def process_megabytes(name: str) -> float:
-    """Memory of this process: ``VmRSS`` now, ``VmHWM`` at its peak.
-
-    Not ru_maxrss, which a process inherits from the one that started it.
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(int(peak.split()[1]) / 1024 - own / 2**20)
 
 
 # --- the guided loop against the stock pipeline ----------------------------------------------------------------------
@@ -294,8 +287,8 @@ def bench_preview() -> dict[str, Any]:
 # --- a step of the posterior gradient against an unguided one ---------------------------------------------------------
 
 
-POST_PIXELS = 128
-"""Side of the picture that is timed; memory is measured at twice that, where activations outweigh everything else."""
+POST_PIXELS = 64
+"""Side of the picture that is timed; memory is measured at four times that, where activations outweigh the rest."""
 POST_MODES = ("unguided", "unguided, CFG chunked", "post", "post, kept activations", "post, 4 tiles, CFG chunked")
 
 
@@ -330,20 +323,22 @@ def post_step(mode: str, pixels: int = POST_PIXELS) -> Callable[[], Any]:
 
 
 def print_post_peak(mode: str) -> None:
-    """Megabytes that two steps take at their peak on top of what the model and its inputs hold."""
-    run = post_step(mode, 2 * POST_PIXELS)
-    before = process_megabytes("VmRSS")
-    run()
-    run()
-    print(process_megabytes("VmHWM") - before)
+    """Megabytes of tensors alive at the peak of a step, besides the model and its inputs.
+
+    Counted by torch's own profiler: a process's memory also holds what its allocator keeps for later.
+    """
+    run = post_step(mode, 4 * POST_PIXELS)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    recorded = profile.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in recorded if event.name() == "[memory]")
+    print(max(accumulate(size for _, size in changes)) / 2**20)
 
 
 def bench_post() -> dict[str, Any]:
     def peak(mode: str) -> float:
         code = f"import tools.bench as b; b.print_post_peak({mode!r})"
-        # What is freed goes back at once, so that the peak is of what was alive and not of what malloc keeps.
-        given_back = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "262144"}
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given_back)
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         return float(run.stdout)
 
     peaks = {mode: peak(mode) for mode in POST_MODES}
