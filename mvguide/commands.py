@@ -119,14 +119,14 @@ def preview(config: PreviewConfig) -> "Preview":
     for view in inputs.views:
         view.require_depth()
     model = read_format(find_model(config.model))
-    num_frames = config.num_frames or model.frames
+    num_frames = model.frames if config.num_frames is None else config.num_frames
     trajectory = inputs.trajectory(config.trajectory, num_frames)
     size = _size(config) or model.default_size(trajectory.width, trajectory.height)
     found = make_preview(
         inputs.views, trajectory, size, moments=inputs.moments(num_frames), hole_radius=config.hole_radius or 0
     )
     found.save(config.out, fps=_at_least_one("fps", config.fps))
-    say(found.text())
+    _speaker(config.quiet, sys.stdout)(found.text())
     say(f"wrote {config.out}/: warps.mp4, sheet.png, path.png (the cameras from above) and preview.json")
     return found
 

@@ -35,7 +35,8 @@ def run(*arguments: str) -> int:
 def test_every_scene_previews_without_warnings_and_renders(scene: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)  # paths of a scene file start at its own folder
     assert run("preview", "--scene", str(scene), "--out", "look") == 0
-    said = capsys.readouterr().err
+    said = "".join(capsys.readouterr())
+    assert "frame   seen" in said
     assert "warning" not in said
     rows = json.loads(Path("look/preview.json").read_text())["frames"]
     assert len(rows) == 8
@@ -79,7 +80,7 @@ def test_preview_needs_no_model_and_says_what_is_wrong(tmp_path: Path, monkeypat
     given = ["--image", str(scene.image), "--depth", str(scene.depth), "--depth_unit", "0.001", "--fov", "55"]
     out = ["--out", str(tmp_path / "look")]
     assert run("preview", *given, "--trajectory.degrees", "150", "--num_frames", "10", *out) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert "frame   seen" in said
     assert "less than 40% is seen" in said
     assert "shorten the move to about" in said
@@ -91,6 +92,8 @@ def test_preview_needs_no_model_and_says_what_is_wrong(tmp_path: Path, monkeypat
     }
     assert run("preview", "--image", str(scene.image), *out) == 2
     assert "has no depth" in capsys.readouterr().err
+    assert run("preview", *given, "--num_frames", "0", *out) == 2
+    assert "num_frames is 0" in capsys.readouterr().err
     assert run("preview", "--scene", str(tmp_path / "none.yaml"), *out) == 2
     assert "none.yaml does not exist" in capsys.readouterr().err
 
