@@ -31,6 +31,9 @@ def test_the_wheel_is_whole_and_small(wheel: Path) -> None:
     for name in (
         "mvguide/sigmas/sigmas_25.npy",
         "mvguide/scenes/marbles/image.png",
+        "mvguide/scenes/capture/images/0000.png",
+        "mvguide/scenes/capture/sparse/0/cameras.txt",
+        "mvguide/scenes/film/disparity/0007.png",
         "mvguide/backbones/assets/tiny/unet/diffusion_pytorch_model.safetensors",
         "mvguide/py.typed",
     ):
