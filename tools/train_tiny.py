@@ -87,6 +87,7 @@ def some_videos(settings: Settings, count: int) -> Tensor:
 
 
 def stage_vae(settings: Settings) -> None:
+    torch.manual_seed(settings.seed)  # all processes start from the same weights
     vae = make_vae(settings)
     train_vae(vae, settings)
     if rank_and_world()[0] == 0:
