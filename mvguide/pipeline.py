@@ -17,7 +17,8 @@ from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.aim import Targets
 from mvguide.guidance.guides import GuidanceSettings, MakeGuide, as_settings, make_guidance
-from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, RuleName, search_hypers
+from mvguide.guidance.rules import RuleName
+from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.moments import Moments
 from mvguide.result import Result

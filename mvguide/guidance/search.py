@@ -1,12 +1,11 @@
-"""search_hypers: the lambda table in closed form from distances and sigmas, its three parameters found by counting.
+"""search_hypers: the lambda table of a rule (mvguide.guidance.rules), its three parameters found for a purpose.
 
-The error of ``w X + (1 - w) D`` is at most ``w E_I + (1 - w) E_D`` with the model's error ``E_D = v2 sigma_n``
-(sigma_n = sigma / largest sigma) and the warp's error ``E_I = v3 dp`` at camera distance dp in [0, 1]. With
-``lambda = w/(1-w)``, the regulariser ``v1 |log lambda|`` and ``Q = v3 dp - v2 sigma_n`` the best lambda depends on
-``q = Q/v1`` alone (NVS-Solver, You et al. 2025, arXiv 2405.15364, section 3.2).
+``coverage`` counts, as the published script does; ``calibrated`` fits the exact rule to weights that were measured;
+``score`` renders and looks (mvguide.guidance.study). The rules know only the ratios v1/v2 and v3/v2, so the last two
+keep v2 = 1: errors are then in units of the model's at the largest sigma.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,61 +15,14 @@ from numpy.typing import NDArray
 
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.errors import ConfigError, InputError
+from mvguide.guidance.fit import fit_exact
+from mvguide.guidance.rules import RULES, Array, Rule, RuleName
+from mvguide.guidance.study import Study
 from mvguide.guidance.table import LambdaTable
 
-Array = NDArray[np.float64]
-RuleName = Literal["released", "exact"]
+__all__ = ["Objective", "SearchResult", "search_hypers"]
 
-
-@dataclass(frozen=True)
-class Rule:
-    """How lambda follows from q = Q/v1.
-
-    Args:
-        lambda_of: q of any shape -> lambda of that shape; NaN where the rule has no answer.
-        favours_target: the weight exceeds 0.5 when ``q <= favours_target`` (``<`` and ``<=`` differ in no table found).
-        favours_model: the rule has no answer for q strictly between the two bounds.
-    """
-
-    lambda_of: Callable[[Array], Array]
-    favours_target: float
-    favours_model: float
-
-
-def exact_lambda(q: Array) -> Array:
-    """Minimiser of ``w Q + v1 |log lambda|``: 1 for ``|q| <= 4``, else the root of ``L^2 + (2 - |q|) L + 1`` above 1.
-
-    For q > 4 its mirror image, ``lambda(q) = 1 / lambda(-q)``.
-    """
-    size = np.maximum(np.abs(q), 4.0)
-    root = 0.5 * ((size - 2) + np.sqrt((size - 2) ** 2 - 4))
-    return np.where(q < 0, root, 1 / root)
-
-
-def released_lambda(q: Array) -> Array:
-    """What the published script computes, to the last digit.
-
-    It solves ``k v1 L^2 + (2 k v1 + k Q) L + (k v1 + b Q) = 0`` (k = 0.8, b = -0.2) with ``2 v1`` where the formula
-    has ``2 k v1`` outside the root, tries the roots for +v1 wanting L > 1, then those for -v1 wanting 0 < L <= 1,
-    and takes the first that fits. NaN where none does, which is the case for -5 < q < 5.0625.
-    """
-    k, b = 0.8, -0.2
-    found = np.full(np.shape(q), np.nan)
-    for sign, low, high in ((1.0, 1.0, np.inf), (-1.0, 0.0, 1.0)):
-        scaled = sign * np.asarray(q, dtype=np.float64)
-        square = (2 * k + k * scaled) ** 2 - 4 * k * (k + b * scaled)
-        with np.errstate(invalid="ignore"):
-            spread = sign * np.sqrt(square)
-            for root in ((-(2 + k * scaled) + spread) / (2 * k), (-(2 + k * scaled) - spread) / (2 * k)):
-                fits = np.isnan(found) & (root > low) & (root <= high)
-                found = np.where(fits, root, found)
-    return found
-
-
-RULES: dict[str, Rule] = {
-    "released": Rule(released_lambda, favours_target=-5.0, favours_model=5.0625),
-    "exact": Rule(exact_lambda, favours_target=-4.0, favours_model=-4.0),
-}
+Objective = Literal["coverage", "calibrated", "score"]
 
 V1_GRID: tuple[float, ...] = tuple(np.linspace(0.001, 0.009, 9).tolist())
 V2_GRID: tuple[float, ...] = tuple(np.arange(50.0, 1001.0, 50.0).tolist())
@@ -79,7 +31,15 @@ V3_GRID: tuple[float, ...] = tuple(np.arange(10.0, 101.0, 10.0).tolist())
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Outcome of :func:`search_hypers`: the table, the three parameters, and the share of cells with weight > 0.5."""
+    """Outcome of :func:`search_hypers`.
+
+    Args:
+        table: the weights.
+        v1, v2, v3: the parameters.
+        score: share of the cells, but those of input views, with weight > 0.5.
+        rule: its name.
+        value: what the objective makes of it: the same share; the rms difference to the measured weights; the score.
+    """
 
     table: LambdaTable
     v1: float
@@ -87,6 +47,7 @@ class SearchResult:
     v3: float
     score: float
     rule: str
+    value: float
 
 
 def search_hypers(
@@ -94,56 +55,93 @@ def search_hypers(
     *,
     num_frames: int | None = None,
     distances: Sequence[float] | Array | torch.Tensor | None = None,
-    rule: RuleName = "released",
-    v1: Sequence[float] = V1_GRID,
-    v2: Sequence[float] = V2_GRID,
-    v3: Sequence[float] = V3_GRID,
+    rule: RuleName | None = None,
+    v1: Sequence[float] | None = None,
+    v2: Sequence[float] | None = None,
+    v3: Sequence[float] | None = None,
+    objective: Objective = "coverage",
+    measured: LambdaTable | None = None,
+    study: Study | None = None,
 ) -> SearchResult:
-    """Find (v1, v2, v3) with the most cells of weight > 0.5, and the table they make.
+    """Find (v1, v2, v3) for a purpose, and the table they make.
 
-    A triple is scored by counting: for one frame the weight exceeds 0.5 at the sigmas above a bound, so a binary
-    search in the sigmas replaces the evaluation of all cells. Of equal triples the first in the nesting order
-    v1, v2, v3 wins; a triple that leaves a cell without an answer (``released`` only) is dropped.
+    Coverage takes the triple with the most cells of weight > 0.5, scored by counting: for one frame the weight exceeds
+    0.5 at the sigmas above a bound, so a binary search in the sigmas replaces the evaluation of all cells. Of equal
+    triples the first in the nesting order v1, v2, v3 wins; a triple that leaves a cell without an answer (``released``
+    only) is dropped.
 
     Args:
         schedule: N steps.
         num_frames: F >= 2; distances then grow evenly with the frame number, as in the published single-view table.
         distances: ``[F]`` >= 0 instead, from ``geometry.frame_distances``; divided by their largest. A frame at
             distance 0 is an input view: its weight is 1.
-        rule: ``released`` (the published script) or ``exact`` (the closed form).
-        v1: grid of the regulariser's weight, positive.
-        v2: grid of the model's error at the largest sigma, positive.
-        v3: grid of the warp's error at the largest distance, positive.
+        rule: ``released`` (the published script; the default of coverage) or ``exact`` (the closed form; all that the
+            other objectives know).
+        v1: coverage: grid of the regulariser's weight, positive; the published one by default.
+        v2: coverage: grid of the model's error at the largest sigma, positive.
+        v3: coverage: grid of the warp's error at the largest distance, positive.
+        objective: ``coverage``, ``calibrated`` or ``score``.
+        measured: calibrated: weights to come near to, of this schedule and these frames, such as those of
+            :func:`mvguide.calibration.calibrate`.
+        study: score: what is tried, how often, and where it is kept.
 
     Raises:
-        InputError: for distances or grids that cannot be used, or when every triple of the grids is dropped.
-        ConfigError: for an unknown rule.
+        InputError: for distances, grids or weights that cannot be used, or when every triple of the grids is dropped.
+        ConfigError: for an unknown rule or objective, and for arguments that the objective does not know.
     """
-    if rule not in RULES:
-        raise ConfigError(f"rule {rule!r} is not known; use one of {', '.join(get_args(RuleName))}")
+    name = _check(objective, rule, (v1, v2, v3), measured, study)
     share = _normalised_distances(num_frames, distances)
-    grids = _grid(v1, "v1"), _grid(v2, "v2"), _grid(v3, "v3")
     levels = schedule.levels.numpy()
     normalised = levels / levels[0]
     moving = share > 0
+    value: float | None = None
+    if measured is not None:
+        measured.check(schedule, len(share))
+        best, value = fit_exact(measured.weights.numpy(), normalised, share)
+    elif study is not None:
+        best, value = study.run()
+    else:
+        grids = _grid(v1, V1_GRID, "v1"), _grid(v2, V2_GRID, "v2"), _grid(v3, V3_GRID, "v3")
+        counts = _count_cells(np.sort(normalised), share[moving], grids, RULES[name])
+        index = np.unravel_index(int(counts.argmax()), counts.shape)
+        if counts[index] < 0:
+            raise InputError(
+                f"no (v1, v2, v3) of the grids gives every cell of a table of {len(levels)} sigmas x {len(share)} "
+                f"frames an answer under rule {name!r}; use rule 'exact', which always has one, or pass smaller v1 "
+                "values"
+            )
+        best = float(grids[0][index[0]]), float(grids[1][index[1]]), float(grids[2][index[2]])
+    weights = RULES[name].weights(normalised, share, *best)
+    how = name if objective == "coverage" else f"{name} {objective}"
+    source = f"search_hypers {how} v1={best[0]:g} v2={best[1]:g} v3={best[2]:g}"
+    trusted = float((weights[:, moving] > 0.5).mean()) if moving.any() else 1.0
+    table = LambdaTable(torch.from_numpy(weights), schedule.levels, source)
+    return SearchResult(table, *best, trusted, name, trusted if value is None else value)
 
-    counts = _count_cells(np.sort(normalised), share[moving], grids, RULES[rule])
-    best = np.unravel_index(int(counts.argmax()), counts.shape)
-    if counts[best] < 0:
-        raise InputError(
-            f"no (v1, v2, v3) of the grids gives every cell of a table of {len(levels)} sigmas x {len(share)} frames "
-            f"an answer under rule {rule!r}; use rule 'exact', which always has one, or pass smaller v1 values"
-        )
-    best_v1, best_v2, best_v3 = (float(grid[i]) for grid, i in zip(grids, best, strict=True))
-    lambda_ = RULES[rule].lambda_of((best_v3 * share[None, :] - best_v2 * normalised[:, None]) / best_v1)
-    weights = np.where(moving[None, :], lambda_ / (1 + lambda_), 1.0)
-    table = LambdaTable(
-        torch.from_numpy(weights),
-        schedule.levels,
-        source=f"search_hypers {rule} v1={best_v1:g} v2={best_v2:g} v3={best_v3:g}",
-    )
-    cells = len(levels) * int(moving.sum())
-    return SearchResult(table, best_v1, best_v2, best_v3, float(counts[best] / cells) if cells else 1.0, rule)
+
+def _check(
+    objective: str,
+    rule: str | None,
+    grids: tuple[Sequence[float] | None, ...],
+    measured: LambdaTable | None,
+    study: Study | None,
+) -> RuleName:
+    """The rule to use. Raises ConfigError for what does not go together."""
+    for kind, known, told in ((Objective, objective, "objective"), (RuleName, rule, "rule")):
+        if known is not None and known not in get_args(kind):
+            raise ConfigError(f"{told} {known!r} is not known; use one of {', '.join(get_args(kind))}")
+    for needed, there, name in (
+        ("calibrated", measured is not None, "measured"),
+        ("score", study is not None, "study"),
+    ):
+        if there != (objective == needed):
+            raise ConfigError(f"objective {needed!r} and {name} belong together; give both or neither")
+    if objective == "coverage":
+        return "exact" if rule == "exact" else "released"
+    if rule == "released" or any(grid is not None for grid in grids):
+        given = "rule 'released'" if rule == "released" else "grids of v1, v2, v3"
+        raise ConfigError(f"{given} and objective {objective!r} were given; only objective 'coverage' knows them")
+    return "exact"
 
 
 def _count_cells(ascending: Array, share: Array, grids: tuple[Array, Array, Array], rule: Rule) -> NDArray[np.int64]:
@@ -180,8 +178,8 @@ def _normalised_distances(num_frames: int | None, distances: Sequence[float] | A
     return values / max(values.max(), np.finfo(np.float64).tiny)
 
 
-def _grid(values: Sequence[float], name: str) -> Array:
-    grid = np.asarray(values, dtype=np.float64)
+def _grid(values: Sequence[float] | None, published: Sequence[float], name: str) -> Array:
+    grid = np.asarray(published if values is None else values, dtype=np.float64)
     if grid.ndim != 1 or len(grid) == 0 or not np.isfinite(grid).all() or (grid <= 0).any():
-        raise InputError(f"the grid of {name} is {list(values)}; give at least one finite value above 0")
+        raise InputError(f"the grid of {name} is {grid.tolist()}; give at least one finite value above 0")
     return grid

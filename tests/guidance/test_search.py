@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
 from mvguide.errors import ConfigError, InputError
-from mvguide.guidance.search import RULES, V1_GRID, V2_GRID, V3_GRID, exact_lambda, released_lambda, search_hypers
+from mvguide.guidance.rules import RULES, exact_lambda, released_lambda
+from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, search_hypers
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -16,7 +16,8 @@ from mvguide.evaluation.metrics import psnr
 from mvguide.geometry.masks import push_pull_fill
 from mvguide.guidance.aim import Targets
 from mvguide.guidance.guides import GuidanceSettings
-from mvguide.guidance.search import RuleName, search_hypers
+from mvguide.guidance.rules import RuleName
+from mvguide.guidance.search import search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.pipeline import MultiViewPipeline
 from tools.quality.oracle import ErrorMoments, OracleBlend
