@@ -6,7 +6,6 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import fields
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -27,8 +26,6 @@ SIGMAS_COMMANDS = {
     "make": (config.SigmasMakeConfig, "sigmas_make"),
     "show": (config.SigmasShowConfig, "sigmas_show"),
 }
-HOMES = {"evaluate": "mvguide.commands_evaluate", "compare": "mvguide.commands_evaluate"}
-"""Modules of functions that are not in mvguide.commands."""
 POSITIONAL = {
     config.SigmasShowConfig: ("sigmas", None),
     config.EvaluateConfig: ("result", "?"),
@@ -101,9 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(settings: type, function: str, parsed: Namespace) -> None:
     """Call a command with its settings object."""
+    from mvguide import commands
+
     filled = _command_parser(settings).instantiate(parsed)
     values: dict[str, Any] = {name: value for name, value in vars(filled).items() if name != "config"}
-    getattr(import_module(HOMES.get(function, "mvguide.commands")), function)(settings(**values))
+    getattr(commands, function)(settings(**values))
 
 
 def _wanted(complaint: re.Match[str]) -> str:

@@ -4,7 +4,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvguide.commands import _speaker, render
+from mvguide.commands.common import speaker
+from mvguide.commands.rendering import render
 from mvguide.config import CompareConfig, EvaluateConfig, RenderConfig, TrajectoryConfig
 from mvguide.errors import InputError
 from mvguide.files.atomic import check_writable
@@ -39,7 +40,7 @@ FOR_FOLDERS = {
 def evaluate(config: EvaluateConfig) -> "Evaluation":
     """Score a result folder, or render a scene and score that, and write the evaluation folder."""
     check_writable(config.out, folder=True)
-    say = _speaker(config.quiet)
+    say = speaker(config.quiet)
     _check(config)
     from mvguide.evaluation.folders import read_result
     from mvguide.evaluation.perceptual import load_lpips
@@ -79,7 +80,7 @@ def evaluate(config: EvaluateConfig) -> "Evaluation":
 def compare(config: CompareConfig) -> "Comparison":
     """Put results side by side."""
     check_writable(config.out, folder=True)
-    say = _speaker(config.quiet)
+    say = speaker(config.quiet)
     from mvguide.compare import compare_folders
 
     found = compare_folders(config.results, config.names)

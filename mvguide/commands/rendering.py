@@ -1,32 +1,20 @@
-"""What each command does. Heavy libraries are imported inside, when the command runs."""
+"""``mvguide render`` and ``mvguide demo``. Heavy libraries are imported inside, when the command runs."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvguide.config import (
-    DemoConfig,
-    GuidanceConfig,
-    InputConfig,
-    PreviewConfig,
-    RenderConfig,
-    SearchConfig,
-    SigmasMakeConfig,
-    SigmasShowConfig,
-    TrajectoryConfig,
-)
-from mvguide.errors import ConfigError, InputError
-from mvguide.files.atomic import atomic_path, check_writable
+from mvguide.commands.common import at_least_one, progress_bar, size_of, speaker
+from mvguide.config import DemoConfig, GuidanceConfig, RenderConfig, TrajectoryConfig
+from mvguide.errors import ConfigError
+from mvguide.files.atomic import check_writable
 
 if TYPE_CHECKING:
-    from mvguide.diffusion.sampler import Progress
     from mvguide.geometry.camera import Camera
     from mvguide.guidance.guides import GuidanceSettings
     from mvguide.guidance.table import LambdaTable
     from mvguide.pipeline import MultiViewPipeline
-    from mvguide.preview import Preview
     from mvguide.result import Result
     from mvguide.targets import Prepared
 
@@ -36,7 +24,7 @@ if TYPE_CHECKING:
 def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
     """Render a camera move and write the result folder; ``path`` are cameras in place of those of the settings."""
     check_writable(config.out, folder=True)
-    say = _speaker(config.quiet)
+    say = speaker(config.quiet)
     say("reading the pictures")
     import torch
 
@@ -66,7 +54,7 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
         config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
     )
     steps = DEFAULT_STEPS if config.steps is None else config.steps
-    schedule = schedule or pipe.backbone.schedule(_at_least_one("steps", steps))
+    schedule = schedule or pipe.backbone.schedule(at_least_one("steps", steps))
 
     def make_table(known: "Prepared") -> "LambdaTable":
         """Say what is wrong with the path as soon as it is known, before the long part."""
@@ -82,20 +70,20 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
         table=make_table,
         guidance=guidance,
         solver=config.solver,
-        size=_size(config),
+        size=size_of(config),
         conditioning=Conditioning(
             num_frames,
             motion_bucket_id=config.motion_bucket_id,
-            fps=_at_least_one("fps", config.fps),
+            fps=at_least_one("fps", config.fps),
             noise_aug_strength=config.noise_aug_strength,
             cfg_min=config.cfg_min,
             cfg_max=config.cfg_max,
             cfg_chunked=config.cfg_chunked,
         ),
         hole_radius=config.hole_radius or 0,
-        chunk=_at_least_one("chunk", config.chunk),
+        chunk=at_least_one("chunk", config.chunk),
         generator=torch.Generator().manual_seed(config.seed),
-        watch=None if config.quiet else _progress_bar(len(schedule)),
+        watch=None if config.quiet else progress_bar(len(schedule)),
     )
     result.settings["command"] = asdict(config)
     result.save(config.out, fps=config.fps)
@@ -103,32 +91,6 @@ def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
     say(f"wrote {config.out}/: video.mp4, and sheet.png, which shows it at one look")
     return result
-
-
-def preview(config: PreviewConfig) -> "Preview":
-    """Warp along the path, judge it, and write the preview folder."""
-    check_writable(config.out, folder=True)
-    say = _speaker(config.quiet)
-    from mvguide.backbones.format import read_format
-    from mvguide.backbones.loading import find_model
-    from mvguide.inputs import load_inputs, with_scene
-    from mvguide.preview import preview as make_preview
-
-    config = with_scene(config)
-    inputs = load_inputs(config, say)
-    for view in inputs.views:
-        view.require_depth()
-    model = read_format(find_model(config.model))
-    num_frames = model.frames if config.num_frames is None else config.num_frames
-    trajectory = inputs.trajectory(config.trajectory, num_frames)
-    size = _size(config) or model.default_size(trajectory.width, trajectory.height)
-    found = make_preview(
-        inputs.views, trajectory, size, moments=inputs.moments(num_frames), hole_radius=config.hole_radius or 0
-    )
-    found.save(config.out, fps=_at_least_one("fps", config.fps))
-    _speaker(config.quiet, sys.stdout)(found.text())
-    say(f"wrote {config.out}/: warps.mp4, sheet.png, path.png (the cameras from above) and preview.json")
-    return found
 
 
 def demo(config: DemoConfig) -> "Result":
@@ -151,59 +113,6 @@ def demo(config: DemoConfig) -> "Result":
             quiet=config.quiet,
         )
     )
-
-
-def search_hypers(config: SearchConfig) -> None:
-    """Find a lambda table, write it, and draw it."""
-    from mvguide.diffusion.schedule import load_sigmas
-    from mvguide.guidance import search
-
-    for path in filter(None, (config.out, config.plot)):
-        check_writable(path)
-    num_frames = config.num_frames
-    if num_frames is None and config.distances is None:
-        num_frames = 25
-    found = search.search_hypers(
-        load_sigmas(config.sigmas),
-        num_frames=num_frames,
-        distances=config.distances,
-        rule=config.rule,
-        v1=config.v1 or search.V1_GRID,
-        v2=config.v2 or search.V2_GRID,
-        v3=config.v3 or search.V3_GRID,
-    )
-    with atomic_path(config.out) as temporary:
-        found.table.save(temporary)
-    if config.plot:
-        from mvguide.evaluation.pictures import plot_table
-
-        with atomic_path(config.plot) as temporary:
-            plot_table(found.table, temporary)
-    say = _speaker(config.quiet, sys.stdout)
-    rows, columns = found.table.weights.shape
-    say(f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: {found.score:.1%} of the cells trust the warp more")
-    say(f"wrote {config.out} ({rows} sigmas x {columns} frames)" + (f" and {config.plot}" if config.plot else ""))
-
-
-def sigmas_make(config: SigmasMakeConfig) -> None:
-    """Make a schedule and write it."""
-    from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, save_sigmas
-
-    schedule = SigmaSchedule(karras_sigmas(config.steps, config.sigma_min, config.sigma_max, config.rho))
-    with atomic_path(config.out) as path:
-        save_sigmas(path, schedule)
-    print(f"wrote {config.out} ({len(schedule)} steps from {config.sigma_max:g} to {config.sigma_min:g}, then 0)")
-
-
-def sigmas_show(config: SigmasShowConfig) -> None:
-    """Print a schedule: each step's level, and how far the step goes."""
-    from mvguide.diffusion.schedule import load_sigmas
-
-    schedule = load_sigmas(config.sigmas)
-    print(f"{schedule.name}: {len(schedule)} steps")
-    print(" step        sigma   next/sigma")
-    for index, (sigma, following) in enumerate(zip(schedule.sigmas[:-1], schedule.sigmas[1:], strict=True)):
-        print(f"{index:5d} {sigma:12.5f} {following / sigma:12.3f}")
 
 
 def _given_table(config: GuidanceConfig) -> "LambdaTable | MakeTable | None":
@@ -249,47 +158,3 @@ def _guidance_settings(config: GuidanceConfig) -> "GuidanceSettings":
     if config.hole_table is not None:
         given["hole_weight"] = LambdaTable.load(config.hole_table)
     return GuidanceSettings(**given)
-
-
-def _size(config: InputConfig) -> tuple[int, int] | None:
-    """(width, height) that was asked for; one of the two alone keeps the picture's shape."""
-    if config.width is None and config.height is None:
-        return None
-    if config.width is not None and config.height is not None:
-        return config.width, config.height
-    given = "width" if config.height is None else "height"
-    raise InputError(f"only {given} was given; give both width and height, or neither for the model's own size")
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if value < 1:
-        raise InputError(f"{name} is {value}; it must be at least 1")
-    return value
-
-
-def _speaker(quiet: bool, stream: object = None) -> Callable[[str], None]:
-    """A print that ``--quiet`` silences; to standard error, where the progress bar is too."""
-
-    def say(text: str) -> None:
-        if not quiet:
-            print(text, file=stream or sys.stderr)  # type: ignore[arg-type]
-
-    return say
-
-
-def _progress_bar(num_steps: int) -> "Callable[[Progress], None]":
-    """A watcher that shows steps, sigma and the time left; the bar appears with the first step."""
-    from tqdm import tqdm
-
-    bar: tqdm | None = None
-
-    def watch(progress: "Progress") -> None:
-        nonlocal bar
-        if bar is None:
-            bar = tqdm(total=num_steps, desc="denoising", unit="step", leave=True)
-        bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
-        bar.update()
-        if progress.step.index + 1 == num_steps:
-            bar.close()
-
-    return watch

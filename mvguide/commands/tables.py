@@ -1,0 +1,60 @@
+"""``mvguide search-hypers`` and ``mvguide sigmas``. Heavy libraries are imported inside, when the command runs."""
+
+import sys
+
+from mvguide.commands.common import speaker
+from mvguide.config import SearchConfig, SigmasMakeConfig, SigmasShowConfig
+from mvguide.files.atomic import atomic_path, check_writable
+
+
+def search_hypers(config: SearchConfig) -> None:
+    """Find a lambda table, write it, and draw it."""
+    from mvguide.diffusion.schedule import load_sigmas
+    from mvguide.guidance import search
+
+    for path in filter(None, (config.out, config.plot)):
+        check_writable(path)
+    num_frames = config.num_frames
+    if num_frames is None and config.distances is None:
+        num_frames = 25
+    found = search.search_hypers(
+        load_sigmas(config.sigmas),
+        num_frames=num_frames,
+        distances=config.distances,
+        rule=config.rule,
+        v1=config.v1 or search.V1_GRID,
+        v2=config.v2 or search.V2_GRID,
+        v3=config.v3 or search.V3_GRID,
+    )
+    with atomic_path(config.out) as temporary:
+        found.table.save(temporary)
+    if config.plot:
+        from mvguide.evaluation.pictures import plot_table
+
+        with atomic_path(config.plot) as temporary:
+            plot_table(found.table, temporary)
+    say = speaker(config.quiet, sys.stdout)
+    rows, columns = found.table.weights.shape
+    say(f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: {found.score:.1%} of the cells trust the warp more")
+    say(f"wrote {config.out} ({rows} sigmas x {columns} frames)" + (f" and {config.plot}" if config.plot else ""))
+
+
+def sigmas_make(config: SigmasMakeConfig) -> None:
+    """Make a schedule and write it."""
+    from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, save_sigmas
+
+    schedule = SigmaSchedule(karras_sigmas(config.steps, config.sigma_min, config.sigma_max, config.rho))
+    with atomic_path(config.out) as path:
+        save_sigmas(path, schedule)
+    print(f"wrote {config.out} ({len(schedule)} steps from {config.sigma_max:g} to {config.sigma_min:g}, then 0)")
+
+
+def sigmas_show(config: SigmasShowConfig) -> None:
+    """Print a schedule: each step's level, and how far the step goes."""
+    from mvguide.diffusion.schedule import load_sigmas
+
+    schedule = load_sigmas(config.sigmas)
+    print(f"{schedule.name}: {len(schedule)} steps")
+    print(" step        sigma   next/sigma")
+    for index, (sigma, following) in enumerate(zip(schedule.sigmas[:-1], schedule.sigmas[1:], strict=True)):
+        print(f"{index:5d} {sigma:12.5f} {following / sigma:12.3f}")

@@ -1,0 +1,1 @@
+"""The figures of ``tools/bench.py``, a module each."""
