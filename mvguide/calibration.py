@@ -33,7 +33,7 @@ from mvguide.geometry.masks import latent_visible, push_pull_fill
 from mvguide.geometry.warp import splat
 from mvguide.guidance.calibrate import consistent_weights
 from mvguide.guidance.table import LambdaTable
-from mvguide.reading import decoding
+from mvguide.reading import check_readable, decoding
 from mvguide.targets import Prepared
 from mvguide.view import View
 
@@ -41,6 +41,7 @@ LEVELS = (0.7, 0.15)
 """Noise levels that the model is measured at: four evaluations, a sixth of a run of 25 steps."""
 CALIBRATION = "calibration.npz"
 """File of a result folder that keeps what was measured."""
+_ADVICE = "remove it, if it is a calibration, and render again"
 DEPTH_ERROR = 0.05
 """Relative error of depth that is assumed where nothing is known of it: a good network's, or a plane sweep's."""
 _WAVES = 4  # half waves of the assumed error of depth across the picture: networks are wrong by regions
@@ -56,6 +57,7 @@ class Measured:
         gain: ``[2, F]`` in (0, 1): how much of an error of x comes out in the estimate.
         most_error: ``[F]`` mean square error of the first frame repeated.
         warp_error: ``[F]`` mean square error of the warp, 0 for pinned frames.
+        distances: ``[F]`` camera distance of each frame, see ``Warps``.
     """
 
     sigmas: Tensor
@@ -63,6 +65,7 @@ class Measured:
     gain: Tensor
     most_error: Tensor
     warp_error: Tensor
+    distances: Tensor
 
     def table(self, schedule: SigmaSchedule) -> LambdaTable:
         """The best weights for a schedule; the measured values are interpolated in log sigma."""
@@ -83,21 +86,17 @@ class Measured:
             np.savez(stream, key=np.array(key), **arrays)
 
     @classmethod
-    def load(cls, path: str | Path, key: str) -> "Measured | None":
-        """What :meth:`save` wrote under this key; None where there is no file, or one of another key.
-
-        Raises FileError for a file that cannot be read.
-        """
-        if not Path(path).is_file():
-            return None
-        with decoding(Path(path), "calibration", "remove it"), np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) != key:
-                return None
+    def load(cls, path: str | Path) -> tuple["Measured", str]:
+        """What :meth:`save` wrote, and its key. Raises FileError for a file that cannot be read."""
+        file = check_readable(path, "calibration")
+        with decoding(file, "calibration", _ADVICE), np.load(file, allow_pickle=False) as stored:
+            key = str(stored["key"])
             arrays = [torch.from_numpy(stored[name].astype(np.float64)) for name in cls.__dataclass_fields__]
         frames = arrays[-1].shape
-        if [tuple(array.shape) for array in arrays] != [(2,), (2, *frames), (2, *frames), frames, frames]:
-            raise FileError(f"calibration {path} holds arrays that do not fit together; remove it")
-        return cls(*arrays)
+        shapes = [(2,), (2, *frames), (2, *frames), frames, frames, frames]
+        if [tuple(array.shape) for array in arrays] != shapes or not all(a.isfinite().all() for a in arrays[:-1]):
+            raise FileError(f"calibration {path} holds arrays that are no measured errors of one video; {_ADVICE}")
+        return cls(*arrays), key
 
 
 def calibrate(
@@ -120,7 +119,10 @@ def calibrate(
         FileError: a cache that cannot be read.
     """
     key = _key(known, depth_error)
-    found = None if cache is None else Measured.load(cache, key)
+    found = None
+    if cache is not None and Path(cache).is_file():
+        kept, kept_key = Measured.load(cache)
+        found = kept if kept_key == key else None
     if found is None:
         found = measure(known, depth_error=depth_error)
         if cache is not None:
@@ -170,7 +172,7 @@ def measure(known: Prepared, *, depth_error: float = DEPTH_ERROR) -> Measured:
     if by_distance is not None:
         warp_error = warp_error + by_distance * warps.distances.clamp(max=1e3) ** 2
     warp_error = torch.where(warps.pinned, 0.0, warp_error.clamp(min=1e-9))
-    return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error)
+    return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error, warps.distances.double())
 
 
 def _key(known: Prepared, depth_error: float) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from mvguide.geometry.camera import Camera
 from mvguide.guidance.aim import Targets
 from mvguide.guidance.guides import GuidanceSettings, MakeGuide, as_settings, make_guidance
 from mvguide.guidance.rules import RuleName
-from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, search_hypers
+from mvguide.guidance.search import search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.moments import Moments
 from mvguide.result import Result
@@ -161,18 +162,27 @@ class MultiViewPipeline:
         return Result(decoded, warps, picture, views, trajectory, schedule, table, x.cpu(), report, stages.seconds)
 
     def search_table(
-        self, schedule: SigmaSchedule, warps: Warps, *, rule: RuleName = "exact", by_frame: bool = False
+        self,
+        schedule: SigmaSchedule,
+        warps: Warps,
+        *,
+        rule: RuleName = "exact",
+        by_frame: bool = False,
+        measured: LambdaTable | None = None,
     ) -> LambdaTable:
         """Table from ``search_hypers`` for warps: by their real distances, or by the frame number.
 
         The exact rule takes the model's own (v1, v2, v3) where they were measured, and searches the published grids
-        otherwise; the released rule always searches, as the published script does.
+        otherwise; the released rule always searches, as the published script does. With ``measured`` weights the exact
+        rule is fitted to them instead.
         """
+        frames = len(warps.image)
+        told: dict[str, Any] = {"num_frames": frames} if by_frame else {"distances": warps.distances}
+        if measured is not None:
+            return search_hypers(schedule, **told, rule=rule, objective="calibrated", measured=measured).table
         hypers = self.backbone.hypers if rule == "exact" else None
-        v1, v2, v3 = (V1_GRID, V2_GRID, V3_GRID) if hypers is None else ((value,) for value in hypers)
-        if by_frame:
-            return search_hypers(schedule, num_frames=len(warps.image), rule=rule, v1=v1, v2=v2, v3=v3).table
-        return search_hypers(schedule, distances=warps.distances, rule=rule, v1=v1, v2=v2, v3=v3).table
+        v1, v2, v3 = (None, None, None) if hypers is None else ((value,) for value in hypers)
+        return search_hypers(schedule, **told, rule=rule, v1=v1, v2=v2, v3=v3).table
 
     def _encode_targets(self, warps: Warps, settings: GuidanceSettings, chunk: int) -> Targets:
         """Targets with the mask that the settings ask for."""

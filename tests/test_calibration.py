@@ -132,4 +132,5 @@ def test_what_cannot_be_calibrated(pipe: mvguide.MultiViewPipeline, known: Prepa
     for amount in (0.0, 1.0, float("nan")):
         with pytest.raises(ConfigError, match="depth_error is"):
             measure(known, depth_error=amount)
-    assert Measured.load(tmp_path / "none.npz", "") is None
+    with pytest.raises(FileError, match="none.npz"):
+        Measured.load(tmp_path / "none.npz")

@@ -1,6 +1,7 @@
 """``mvguide evaluate`` and ``mvguide compare``. Heavy libraries are imported inside, when the command runs."""
 
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mvguide.evaluation.folders import RenderedVideo
     from mvguide.evaluation.report import Evaluation
     from mvguide.evaluation.scores import Truth
+    from mvguide.geometry.camera import Camera
 
 FOR_FOLDERS = {
     *(
@@ -55,7 +57,10 @@ def evaluate(config: EvaluateConfig) -> "Evaluation":
         video = read_result(config.result)
         truth, against = read_truth(config, video), str(config.truth)
     else:
-        video, truth, against, notes = _render(config)
+        task = split(config, str(Path(config.out) / "render"))
+        render(task.settings, task.path)
+        video = read_result(task.settings.out)
+        truth, against, notes = task.truth(video), task.against, task.notes
     say(f"scoring {int(truth.counted.sum())} frames")
     videos, missing = _videos(config, video, truth)
     from mvguide.evaluation.scores import score
@@ -107,33 +112,54 @@ def _check(config: EvaluateConfig) -> None:
         raise InputError("--truth and --held_out both say what the video is compared with; give one of them")
 
 
-def _render(config: EvaluateConfig) -> "tuple[RenderedVideo, Truth, str, list[str]]":
-    """Render the scene into OUT/render; the result as it was written, and its truth."""
+@dataclass(frozen=True)
+class Task:
+    """A scene to render, and what the result is to be compared with.
+
+    Args:
+        settings: of the render.
+        path: its cameras; None = those of the settings.
+        truth: the true frames of a result of these settings.
+        against: what they are, for reports.
+        notes: what is missing, a sentence each.
+    """
+
+    settings: RenderConfig
+    path: "Camera | None"
+    truth: "Callable[[RenderedVideo], Truth]"
+    against: str
+    notes: list[str]
+
+
+def split(config: EvaluateConfig, out: str) -> Task:
+    """What to render of a scene, and what to keep as the truth; the render is to go to the folder ``out``."""
     from mvguide.backbones.format import read_format
     from mvguide.backbones.loading import find_model
-    from mvguide.evaluation.folders import read_result
     from mvguide.geometry.camera import stack
     from mvguide.geometry.keyframes import key_frames, through
     from mvguide.inputs import with_scene
     from mvguide.truth import read_truth, split_scene, truth_of_views
 
+    listed = config.scene or "views"
     config = with_scene(config)
-    out = str(Path(config.out) / "render")
     values: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(RenderConfig)}
     settings = RenderConfig(**{**values, "out": out})
     if config.truth is not None:
-        render(settings)
-        video = read_result(out)
         # The scene's depth is that of its views, not of the truth.
-        return video, read_truth(replace(config, depth=None), video), config.truth, []
+        alone = replace(config, depth=None)
+        return Task(settings, None, lambda video: read_truth(alone, video), config.truth, [])
     held_out = split_scene(config)
     frames = config.num_frames or max(len(held_out.views), read_format(find_model(config.model)).frames)
     path = through(stack([view.camera for view in held_out.views]), frames)
-    render(replace(settings, use=held_out.use, trajectory=TrajectoryConfig(kind="views")), path)
-    video = read_result(out)
-    truth = truth_of_views(held_out.views, key_frames(len(held_out.views), frames), video)
+    numbers = key_frames(len(held_out.views), frames)
     kept = [name for name in held_out.names if name not in held_out.use]
-    return video, truth, f"{len(kept)} held-out pictures of {Path(str(config.cameras)).name}", held_out.notes
+    return Task(
+        replace(settings, use=held_out.use, trajectory=TrajectoryConfig(kind="views")),
+        path,
+        lambda video: truth_of_views(held_out.views, numbers, video),
+        f"{len(kept)} held-out pictures of {Path(config.cameras or listed).name}",
+        held_out.notes,
+    )
 
 
 def _videos(config: EvaluateConfig, video: "RenderedVideo", truth: "Truth") -> "tuple[dict[str, Tensor], list[str]]":

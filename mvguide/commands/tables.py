@@ -4,6 +4,7 @@ import sys
 
 from mvguide.commands.common import speaker
 from mvguide.config import SearchConfig, SigmasMakeConfig, SigmasShowConfig
+from mvguide.errors import ConfigError
 from mvguide.files.atomic import atomic_path, check_writable
 
 
@@ -14,17 +15,41 @@ def search_hypers(config: SearchConfig) -> None:
 
     for path in filter(None, (config.out, config.plot)):
         check_writable(path)
-    num_frames = config.num_frames
-    if num_frames is None and config.distances is None:
+    say = speaker(config.quiet, sys.stdout)
+    schedule = load_sigmas(config.sigmas)
+    for objective, name in (("calibrated", "calibration"), ("score", "scenes")):
+        if getattr(config, name) is not None and config.objective != objective:
+            raise ConfigError(f"--{name} is for objective {objective!r}, not {config.objective!r}; drop one of the two")
+    num_frames, distances, measured, study = config.num_frames, config.distances, None, None
+    if config.objective == "calibrated":
+        if config.calibration is None:
+            raise ConfigError(
+                "objective 'calibrated' needs what was measured; give the calibration.npz of a result folder that was "
+                "rendered with --guidance.table calibrated: --calibration"
+            )
+        if num_frames is not None or distances is not None:
+            raise ConfigError("a calibration has frames and distances of its own; drop --num_frames and --distances")
+        from mvguide.calibration import Measured
+
+        errors, _ = Measured.load(config.calibration)
+        measured, distances = errors.table(schedule), errors.distances.tolist()
+    elif config.objective == "score":
+        from mvguide.commands.studies import make_study
+
+        study = make_study(config, say)
+    if num_frames is None and distances is None:
         num_frames = 25
     found = search.search_hypers(
-        load_sigmas(config.sigmas),
+        schedule,
         num_frames=num_frames,
-        distances=config.distances,
+        distances=distances,
         rule=config.rule,
-        v1=config.v1 or search.V1_GRID,
-        v2=config.v2 or search.V2_GRID,
-        v3=config.v3 or search.V3_GRID,
+        v1=config.v1,
+        v2=config.v2,
+        v3=config.v3,
+        objective=config.objective,
+        measured=measured,
+        study=study,
     )
     with atomic_path(config.out) as temporary:
         found.table.save(temporary)
@@ -33,9 +58,12 @@ def search_hypers(config: SearchConfig) -> None:
 
         with atomic_path(config.plot) as temporary:
             plot_table(found.table, temporary)
-    say = speaker(config.quiet, sys.stdout)
     rows, columns = found.table.weights.shape
     say(f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: {found.score:.1%} of the cells trust the warp more")
+    if measured is not None:
+        say(f"weights are {found.value:.3f} off the measured ones (rms)")
+    elif study is not None:
+        say(f"score {found.value:.2f} dB; the study is in {config.study}, its plots beside it")
     say(f"wrote {config.out} ({rows} sigmas x {columns} frames)" + (f" and {config.plot}" if config.plot else ""))
 
 

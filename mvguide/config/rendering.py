@@ -26,6 +26,8 @@ class GuidanceConfig:
             measured on this input before the run; kept in the result folder), constant, or a .npz file.
         rule: search: exact (default; the closed form, with the model's own parameters where they were measured) or
             released (the published script).
+        objective: search: coverage (default; the published count, or the model's own parameters), or calibrated (the
+            exact rule as near as it comes to the weights that table calibrated would measure).
         distances: search: camera (default; real camera motion against the scene's depth) or frame (the frame number).
         weight: constant: the weight of every cell.
         depth_error: calibrated: relative error of depth that is assumed where one view alone cannot tell.
@@ -51,6 +53,7 @@ class GuidanceConfig:
     kind: Literal["blend", "top_share", "posterior_gradient", "none"] | None = None
     table: str | None = None
     rule: Literal["exact", "released"] | None = None
+    objective: Literal["coverage", "calibrated"] = "coverage"
     distances: Literal["camera", "frame"] | None = None
     weight: float = 1.0
     depth_error: float = 0.05

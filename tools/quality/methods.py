@@ -20,6 +20,7 @@ from mvguide.guidance.rules import RuleName
 from mvguide.guidance.search import search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.pipeline import MultiViewPipeline
+from tools.quality.agreement import AgreementBlend, FlowGatedBlend
 from tools.quality.oracle import ErrorMoments, OracleBlend
 from tools.quality.scenes import Scene
 
@@ -45,6 +46,14 @@ SETTINGS: dict[str, Settings] = {
     "posterior gradient": {"weight": 1.0, "guidance": "posterior_gradient"},
     "calibrated, soft mask, hole pull 0.5": {"table": calibrate, "mask": "soft", "hole_weight": 0.5},
     "constant 1, soft mask, hole pull 0.5": {"weight": 1.0, "mask": "soft", "hole_weight": 0.5},
+    "calibrated, soft mask, confidence, hole pull 0.5": {
+        "table": calibrate,
+        "mask": "soft",
+        "confidence": 1.0,
+        "hole_weight": 0.5,
+    },
+    "constant 1, agreement": {"weight": 1.0, "guidance": AgreementBlend},
+    "constant 1, flow-gated channels": {"weight": 1.0, "guidance": FlowGatedBlend},
     "constant 1, whole cells": {"weight": 1.0, "cell_share": 1.0},
     "constant 1, hole radius 1": {"weight": 1.0, "hole_radius": 1},
     "released table, top share": {"rule": "released", "guidance": "top_share"},
