@@ -117,6 +117,7 @@ def _render(config: EvaluateConfig) -> "tuple[RenderedVideo, Truth, str, list[st
     from mvguide.inputs import with_scene
     from mvguide.truth import read_truth, split_scene, truth_of_views
 
+    listed = config.scene or "views"
     config = with_scene(config)
     out = str(Path(config.out) / "render")
     values: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(RenderConfig)}
@@ -133,7 +134,7 @@ def _render(config: EvaluateConfig) -> "tuple[RenderedVideo, Truth, str, list[st
     video = read_result(out)
     truth = truth_of_views(held_out.views, key_frames(len(held_out.views), frames), video)
     kept = [name for name in held_out.names if name not in held_out.use]
-    return video, truth, f"{len(kept)} held-out pictures of {Path(str(config.cameras)).name}", held_out.notes
+    return video, truth, f"{len(kept)} held-out pictures of {Path(config.cameras or listed).name}", held_out.notes
 
 
 def _videos(config: EvaluateConfig, video: "RenderedVideo", truth: "Truth") -> "tuple[dict[str, Tensor], list[str]]":
