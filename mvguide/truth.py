@@ -21,7 +21,7 @@ class HeldOut:
 
     Args:
         use: names of the views.
-        names: names of all pictures on the camera's way, in the order of the file.
+        names: names of all pictures on the camera's way, in the order of the scene.
         views: these pictures with cameras and, where known, depth; the same order.
         notes: what is missing, a sentence each.
     """
@@ -33,10 +33,10 @@ class HeldOut:
 
 
 def split_scene(config: EvaluateConfig) -> HeldOut:
-    """Views and held-out pictures of a camera file.
+    """Views and held-out pictures of a camera file or of a list of views.
 
     Raises:
-        FileError, InputError: no camera file, a picture that is both or not there, or nothing left to hold out.
+        FileError, InputError: no posed pictures, a picture that is both or not there, or nothing left to hold out.
     """
     if config.video is not None:
         raise InputError("a video's own frames are its views; to compare its render with others give --truth")

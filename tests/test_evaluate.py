@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -70,6 +71,20 @@ def evaluated(scene: Path) -> Path:
     return out
 
 
+def list_views(scene: Path) -> Path:
+    """The pictures of a scene as a list of views, in a scene file beside it."""
+    told = json.loads((scene.parent / "transforms.json").read_text())
+    views = []
+    for frame in told["frames"]:
+        matrix = np.array(frame["transform_matrix"]) @ np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL axes to OpenCV's
+        intrinsics = [frame.get(key, told.get(key)) for key in ("fl_x", "fl_y", "cx", "cy")]
+        name = frame["file_path"]
+        views.append({"image": name, "intrinsics": intrinsics, "camera_to_world": matrix.tolist()})
+    listed = scene.parent / "listed.yaml"
+    listed.write_text(yaml.safe_dump({"views": views, "depth": "depth"}))
+    return listed
+
+
 @pytest.fixture
 def copied(evaluated: Path, tmp_path: Path) -> Path:
     shutil.copytree(evaluated, tmp_path / "out")
@@ -108,6 +123,38 @@ def test_a_scene_with_held_out_pictures(evaluated: Path, scene: Path) -> None:
     report = json.loads((evaluated / "render" / "report.json").read_text())
     assert report["settings"]["command"]["use"] == ["images/a.png"]
     assert found["settings"]["seconds"] == pytest.approx(sum(report["seconds"].values()), abs=0.01)
+
+
+def test_held_out_entries_of_a_list_of_views(evaluated: Path, scene: Path, tmp_path: Path) -> None:
+    listed, out = list_views(scene), tmp_path / "out"
+    assert run("evaluate", "--scene", str(listed), "--use", "[a]", "--held_out", "[b.png, 2, 3]", *QUICK,
+               "--out", str(out)) == 0  # fmt: skip
+    found, same = document(out), document(evaluated)
+    assert found["truth"] == "3 held-out pictures of listed.yaml"
+    assert (found["frames"], found["given"]) == (same["frames"], same["given"])
+    # The very scene of the camera file, told in another way.
+    for row in ("result", "warp + fill"):
+        for name, value in same["rows"][row].items():
+            assert found["rows"][row][name] == pytest.approx(value, rel=1e-3), (row, name)
+    report = json.loads((out / "render" / "report.json").read_text())
+    assert [Path(name).name for name in report["settings"]["command"]["use"]] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["--use", "[z]"], "use names 'z', but views has 4 images"),
+        (["--held_out", "[4]"], "use names '4', but views has 4 images"),
+        (["--use", "[0, b]", "--held_out", "[1]"], "b.png is named by use and by held_out"),
+        ([], "every picture is a view, .* name the views with --use"),
+    ],
+)
+def test_lists_that_do_not_fit_the_views(scene: Path, tmp_path: Path, capsys, arguments, wanted) -> None:
+    listed = list_views(scene)
+    assert re.search(
+        wanted,
+        sentence(capsys, "evaluate", "--scene", str(listed), *arguments, "--quiet", "--out", str(tmp_path / "o")),
+    )
 
 
 def test_tables_and_pictures_for_people(evaluated: Path) -> None:

@@ -86,7 +86,7 @@ class InputConfig:
         cameras: camera file or folder that names the pictures (transforms.json, COLMAP, LLFF, MVSNet, 7-Scenes) or
             holds their cameras in order (.log, TUM), then with --images.
         images: folder of the pictures of a camera file, where that does not name them.
-        use: which pictures of the camera file are the views, by name or number from 0; all by default.
+        use: which pictures of the camera file, or of views, are the views, by name or number from 0; all by default.
         video: a film, or a folder of its frames, with a depth map for each.
         moment: video: stop time at this frame (negative: from the end) and move the camera through it.
         fill: video: so many neighbouring frames on each side fill holes where nothing moved.

@@ -15,8 +15,8 @@ class EvaluateConfig(RenderConfig):
         truth: the true frames: a folder of pictures, or a film. Pictures are paired by name where all names agree,
             else in order.
         frames: numbers of the frames that the true ones are of; all by default.
-        held_out: pictures of the camera file, by name or number, that the video is compared with; all that use leaves
-            over by default. The camera goes through the views and these, in the order of the file.
+        held_out: pictures of the camera file or of views, by name or number from 0, that the video is compared with;
+            all that use leaves over by default. The camera goes through the views and these, in the scene's order.
         through_vae: score the truth through the model's VAE too, the best that the model could do; unset = when a
             scene is rendered.
         perceptual_weights: LPIPS weights (.safetensors, see docs/evaluate.md) for the perceptual distance.

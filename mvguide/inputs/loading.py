@@ -121,7 +121,7 @@ def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
         views, hints = _read_posed(config, config.cameras)
         posed = True
     else:
-        listed_views = [ViewConfig(config.image)] if config.image is not None else config.views or []
+        listed_views = [ViewConfig(config.image)] if config.image is not None else _used(config.views or [], config.use)
         views = [read_view(config, view) for view in listed_views]
         hints = [Hint()] * len(views)
         posed = any(view.camera_to_world is not None for view in listed_views)
@@ -137,16 +137,25 @@ def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
 
 
 def find_posed(config: InputConfig, *lists: Sequence[str | int] | None) -> tuple[list[str], list[list[int] | None]]:
-    """Names of the images of ``config.cameras``, and the numbers of those that each list picks (None for None).
+    """Names of the posed pictures, and the numbers of those that each list picks (None for None).
+
+    They are the images of ``config.cameras``, or else of ``config.views``.
 
     Raises:
-        FileError, InputError: no camera file, as :func:`load_inputs`, or a list that names what is not there.
+        FileError, InputError: no posed pictures, as :func:`load_inputs`, or a list that names what is not there.
     """
-    if config.cameras is None:
-        raise InputError("no camera file was given; give --cameras, or a --scene that has one")
-    pictures = None if config.images is None else find_pictures(config.images)
-    posed = camera_file(config, config.cameras, picture_size(config, pictures))
-    return posed.names, [None if names is None else chosen_images(posed, names) for names in lists]
+    if config.cameras is not None:
+        pictures = None if config.images is None else find_pictures(config.images)
+        known, source = camera_file(config, config.cameras, picture_size(config, pictures)).names, "the camera file"
+    elif config.views is not None:
+        known, source = [view.image for view in config.views], "views"
+    else:
+        raise InputError("no camera file was given; give --cameras or --views, or a --scene that has one of them")
+    return known, [None if names is None else chosen_images(known, names, source) for names in lists]
+
+
+def _used(views: Sequence[ViewConfig], use: Sequence[str | int] | None) -> list[ViewConfig]:
+    return [views[index] for index in chosen_images([view.image for view in views], use, "views")]
 
 
 def _read_posed(config: InputConfig, source: str) -> tuple[list[View], list[Hint]]:
@@ -154,7 +163,7 @@ def _read_posed(config: InputConfig, source: str) -> tuple[list[View], list[Hint
     pictures = None if config.images is None else find_pictures(config.images)
     posed = camera_file(config, source, picture_size(config, pictures))
     views, hints = [], []
-    for index in chosen_images(posed, config.use):
+    for index in chosen_images(posed.names, config.use):
         file = pictures[index] if pictures and index < len(pictures) else posed.picture(index)
         views.append(read_image_of(config, posed, index, file))
         points = posed.points if posed.tracks is None else posed.tracks[index]

@@ -123,20 +123,18 @@ def picture_size(config: InputConfig, pictures: Sequence[Path] | None) -> tuple[
     return image.shape[2], image.shape[1]
 
 
-def chosen_images(posed: PosedImages, use: Sequence[str | int] | None) -> list[int]:
-    """Numbers of the images that are to be views."""
+def chosen_images(known: Sequence[str], use: Sequence[str | int] | None, source: str = "the camera file") -> list[int]:
+    """Numbers of the images of ``source``, of these names, that are to be views."""
     if use is None:
-        return list(range(len(posed)))
+        return list(range(len(known)))
     found = []
     for name in map(str, use):
-        matches = [
-            index for index, known in enumerate(posed.names) if name in (known, Path(known).name, Path(known).stem)
-        ]
-        if not matches and name.isdecimal() and int(name) < len(posed):
+        matches = [index for index, one in enumerate(known) if name in (one, Path(one).name, Path(one).stem)]
+        if not matches and name.isdecimal() and int(name) < len(known):
             matches = [int(name)]
         if len(matches) != 1:
-            some = ", ".join(posed.names[:4])
-            raise InputError(f"use names {name!r}, but the camera file has {len(posed)} images ({some}, ...); name one")
+            some = ", ".join(known[:4])
+            raise InputError(f"use names {name!r}, but {source} has {len(known)} images ({some}, ...); name one")
         found += matches
     return found
 
