@@ -23,7 +23,7 @@ from mvguide.guidance.search import search_hypers
 from mvguide.guidance.table import LambdaTable
 from mvguide.moments import Moments
 from mvguide.result import Result
-from mvguide.targets import Prepared, encode_targets
+from mvguide.targets import CELL_SHARE, Prepared, encode_targets
 from mvguide.view import View, fit_camera
 from mvguide.warps import Warps, mean_flow, warp_views
 
@@ -107,7 +107,7 @@ class MultiViewPipeline:
         frames = len(trajectory)
         shape = self.backbone.latent_shape(frames, size[1], size[0])
         schedule = schedule or self.backbone.schedule(DEFAULT_STEPS)
-        chosen_solver, settings = make_solver(solver), as_settings(guidance)
+        chosen_solver, settings = make_solver(solver), as_settings(guidance).suited(self.backbone.notes.hole_weight)
         settings.check(schedule, frames)
         generator = generator or torch.Generator()
         for view in views:
@@ -180,7 +180,7 @@ class MultiViewPipeline:
         told: dict[str, Any] = {"num_frames": frames} if by_frame else {"distances": warps.distances}
         if measured is not None:
             return search_hypers(schedule, **told, rule=rule, objective="calibrated", measured=measured).table
-        hypers = self.backbone.hypers if rule == "exact" else None
+        hypers = self.backbone.notes.hypers if rule == "exact" else None
         v1, v2, v3 = (None, None, None) if hypers is None else ((value,) for value in hypers)
         return search_hypers(schedule, **told, rule=rule, v1=v1, v2=v2, v3=v3).table
 
@@ -190,8 +190,8 @@ class MultiViewPipeline:
             self.backbone,
             warps,
             chunk,
-            settings.cell_share,
-            mask=settings.mask,
+            settings.cell_share or CELL_SHARE,
+            mask=settings.mask or "soft",
             ramp=settings.ramp,
             confidence=settings.confidence,
         )

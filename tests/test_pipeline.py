@@ -97,10 +97,18 @@ def test_every_mode_runs_through_the_one_loop(pipe, scene, schedule, settings: d
 
 def test_guidance_settings_change_the_video_and_are_reported(pipe, scene, schedule, result: mvguide.Result) -> None:
     assert result.settings["guidance"] == "blend"
-    assert result.settings["mask"] == "hard"
+    assert result.settings["mask"] == "soft"
+    assert result.settings["hole_weight"] == pipe.backbone.notes.hole_weight > 0
     plain = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings())
     assert torch.equal(plain.frames, result.frames)
-    for changes in ({"mask": "soft"}, {"confidence": 1.0}, {"ramp": 2.0}, {"hole_weight": 0.5}, {"resample": 1}):
+    for changes in (
+        {"mask": "hard"},
+        {"cell_share": 0.9},
+        {"confidence": 1.0},
+        {"ramp": 2.0},
+        {"hole_weight": 0.0},
+        {"resample": 1},
+    ):
         found = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(**changes))
         assert not torch.equal(found.frames, result.frames), changes
         assert found.settings.items() >= changes.items()
@@ -134,9 +142,10 @@ def test_holes_can_have_a_table_of_their_own(pipe, scene, schedule) -> None:
         render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=wrong))
 
 
-def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule, result: mvguide.Result) -> None:
+def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule) -> None:
     own = render(pipe, scene, schedule, guidance=lambda targets, table: Blend(targets, table))
-    assert torch.equal(own.frames, result.frames)
+    same = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=0.0))
+    assert torch.equal(own.frames, same.frames)
     assert "lambda" in own.settings["guidance"]
 
 
@@ -147,7 +156,7 @@ def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguid
 def test_the_default_table_has_the_models_own_parameters(pipe, scene, schedule, result: mvguide.Result) -> None:
     view, trajectory = scene
     warps = warp_views([view], trajectory.resize(32, 32))
-    v1, v2, v3 = pipe.backbone.hypers
+    v1, v2, v3 = pipe.backbone.notes.hypers
     own = mvguide.search_hypers(schedule, distances=warps.distances, rule="exact", v1=[v1], v2=[v2], v3=[v3]).table
     torch.testing.assert_close(result.table.weights, own.weights, atol=1e-6, rtol=1e-6)
     released = pipe.search_table(schedule, warps, rule="released", by_frame=True)

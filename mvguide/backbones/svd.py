@@ -73,11 +73,6 @@ class SvdBackbone:
         multiple = 2 ** (len(config.block_out_channels) - 1)
         return ModelFormat(int(config.num_frames), int(config.sample_size), self.factor, multiple)
 
-    @property
-    def hypers(self) -> tuple[float, float, float] | None:
-        """From the model's notes."""
-        return self.notes.hypers
-
     def complete(self, conditioning: Conditioning, flow: float | None = None) -> Conditioning:
         """The conditioning with nothing left None; a bucket made from the flow lies in [1, 255]."""
         bucket, per_width = conditioning.motion_bucket_id, self.notes.motion_bucket_per_width

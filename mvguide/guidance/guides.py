@@ -120,11 +120,13 @@ class GuidanceSettings:
         tile_overlap: posterior_gradient: share of a tile's side that overlaps the next, in [0, 0.5].
         resample: rounds that a step is repeated, >= 0; see :class:`Resample`.
         resample_until: share of the steps that are repeated, in [0, 1].
-        mask: hard counts a latent cell whole or not at all, by cell_share; soft by the share of it that is seen.
-        cell_share: hard mask: a cell is seen when at least this share of its pixels is, in (0, 1].
+        mask: hard counts a latent cell whole or not at all, by cell_share; soft by the share of it that is seen. None =
+            soft, but hard where a cell_share is given.
+        cell_share: hard mask: a cell is seen when at least this share of its pixels is, in (0, 1]; None = 0.5.
         ramp: cells next to a hole count less, rising with the distance to it over so many cells; 0 = no ramp.
         confidence: exponent of the warps' confidence, which scales what a cell counts; 0 = not at all.
-        hole_weight: pull of unseen cells towards the fill: a number in [0, 1], or a table of its own.
+        hole_weight: pull of unseen cells towards the fill: a number in [0, 1], or a table of its own. None = what suits
+            the model, see :meth:`suited`.
         own: makes a guide of one's own from targets and table, in place of ``kind``.
 
     Raises:
@@ -141,30 +143,36 @@ class GuidanceSettings:
     tile_overlap: float = OVERLAP
     resample: int = 0
     resample_until: float = UNTIL
-    mask: MaskName = "hard"
-    cell_share: float = 0.5
+    mask: MaskName | None = None
+    cell_share: float | None = None
     ramp: float = 0.0
     confidence: float = 0.0
-    hole_weight: float | LambdaTable = 0.0
+    hole_weight: float | LambdaTable | None = None
     own: MakeGuide | None = None
 
     def __post_init__(self) -> None:
         """Check everything that does not depend on the picture, before anything slow."""
         if self.kind not in get_args(GuidanceName):
             raise ConfigError(f"guidance {self.kind!r} is not known; use one of {', '.join(get_args(GuidanceName))}")
+        if self.mask is None:
+            object.__setattr__(self, "mask", "soft" if self.cell_share is None else "hard")
         if self.mask not in get_args(MaskName):
             raise ConfigError(f"mask {self.mask!r} is not known; use one of {', '.join(get_args(MaskName))}")
         check_floor(self.floor)
         if not 0 <= self.step_size < torch.inf:
             raise ConfigError(f"step_size is {self.step_size:g}; it must be a finite number, 0 or more")
-        if not 0 < self.cell_share <= 1:
+        if self.cell_share is not None and not 0 < self.cell_share <= 1:
             raise ConfigError(f"cell_share is {self.cell_share:g}; it is a share of a cell, above 0 and at most 1")
         for name in ("ramp", "confidence"):
             if not 0 <= getattr(self, name) < torch.inf:
                 raise ConfigError(f"{name} is {getattr(self, name):g}; it must be a finite number, 0 or more")
         check_tiles(self.tiles, self.tile_overlap)
         Resample(NoGuidance(), self.resample, self.resample_until)
-        HolePull(self.hole_weight)
+        HolePull(self.hole_weight or 0.0)
+
+    def suited(self, hole_weight: float | None) -> "GuidanceSettings":
+        """These settings with a hole weight that suits the model (None = not measured, 0) where none was given."""
+        return self if self.hole_weight is not None else replace(self, hole_weight=hole_weight or 0.0)
 
     def check(self, schedule: SigmaSchedule, num_frames: int) -> None:
         """Raise InputError when a table for holes is not for this schedule and number of frames."""
@@ -196,7 +204,7 @@ def make_guidance(
     Raises:
         ConfigError: an unknown name, or one that needs targets when there are none.
     """
-    told = as_settings(settings)
+    told = as_settings(settings).suited(None)
     guide = _plain_guide(told, targets, table)
     return Resample(guide, told.resample, told.resample_until, generator) if told.resample else guide
 
@@ -217,7 +225,7 @@ def _plain_guide(told: GuidanceSettings, targets: Targets | None, table: LambdaT
         raise ConfigError(f"guidance {told.kind!r} needs targets and a lambda table; use 'none' to sample without them")
     if told.own is not None:
         return told.own(targets, table)
-    holes = HolePull(told.hole_weight)
+    holes = HolePull(told.hole_weight or 0.0)
     if told.kind == "blend":
         return Blend(targets, table, holes)
     if told.kind == "top_share":

@@ -203,7 +203,7 @@ def test_notes_of_a_model_are_read(folder: Path, tmp_path: Path) -> None:
     notes = {"motion_bucket_per_width": 1000, "hypers": [0.001, 900, 2], "guidance_scale": [1, 1.5]}
     (noted / "mvguide.json").write_text(json.dumps(notes))
     backbone = load_backbone(noted, device="cpu")
-    assert backbone.hypers == (0.001, 900.0, 2.0)
+    assert backbone.notes.hypers == (0.001, 900.0, 2.0)
     buckets = [backbone.complete(asked, flow).motion_bucket_id for flow in (0.1, 9.0, 0.0, None)]
     assert buckets == [100, 255, 1, 127]
     assert (backbone.complete(asked).cfg_min, backbone.complete(asked).cfg_max) == (1, 1.5)

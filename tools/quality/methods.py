@@ -29,6 +29,8 @@ Settings = Mapping[str, object]
 SEEDS = 4
 """Seeds that the best unguided video is chosen from."""
 
+PLAIN: Settings = {"mask": "hard", "hole_weight": 0.0}
+
 SETTINGS: dict[str, Settings] = {
     "unguided": {"guidance": "none"},
     "released table": {"rule": "released"},
@@ -78,12 +80,15 @@ EXTRA = (BEST, "constant 1, euler 100", "unguided, CFG to 3", "constant 1, CFG t
 def guided(pipe: MultiViewPipeline, steps: int, seed: int, settings: Settings) -> Method:
     """The pipeline with some settings, most of them those of ``MultiViewPipeline.__call__``.
 
+    Where they say nothing of masks and holes, masks are hard and holes are left to the model, but for no settings at
+    all: these are the pipeline's own defaults.
+
     Fields of ``GuidanceSettings`` may stand among them. Besides: ``weight`` makes a constant table, ``rule`` one
     searched on published grids, by the frame number for ``released``; ``steps`` is the length of the model's own
     schedule, in place of the bench's; ``cfg_max`` switches classifier-free guidance on, from 1 in the first frame (by
     default it is the model's own).
     """
-    options = dict(settings)
+    options = {**PLAIN, **settings} if settings else {}
     cfg_max = cast(float | None, options.pop("cfg_max", None))
     cfg_min = None if cfg_max is None else 1.0
     weight, rule = cast(float | None, options.pop("weight", None)), cast(RuleName | None, options.pop("rule", None))
