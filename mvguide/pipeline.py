@@ -107,7 +107,7 @@ class MultiViewPipeline:
         frames = len(trajectory)
         shape = self.backbone.latent_shape(frames, size[1], size[0])
         schedule = schedule or self.backbone.schedule(DEFAULT_STEPS)
-        chosen_solver, settings = make_solver(solver), as_settings(guidance).suited(self.backbone.notes.hole_weight)
+        chosen_solver, settings = make_solver(solver), as_settings(guidance)
         settings.check(schedule, frames)
         generator = generator or torch.Generator()
         for view in views:

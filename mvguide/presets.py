@@ -16,7 +16,6 @@ _NVS_SOLVER_GUIDANCE: dict[str, Any] = {
     "count_holes": True,
     # They drop a cell of which a fifth or more is hidden: 13 of 64 pixels (or 4 of 16), so 52 (13) must be seen.
     "cell_share": 0.8125,
-    "hole_weight": 0.0,
 }
 
 GUIDANCE: dict[str, dict[str, Any]] = {

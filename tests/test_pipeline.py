@@ -98,7 +98,6 @@ def test_every_mode_runs_through_the_one_loop(pipe, scene, schedule, settings: d
 def test_guidance_settings_change_the_video_and_are_reported(pipe, scene, schedule, result: mvguide.Result) -> None:
     assert result.settings["guidance"] == "blend"
     assert result.settings["mask"] == "soft"
-    assert result.settings["hole_weight"] == pipe.backbone.notes.hole_weight > 0
     plain = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings())
     assert torch.equal(plain.frames, result.frames)
     for changes in (
@@ -106,7 +105,7 @@ def test_guidance_settings_change_the_video_and_are_reported(pipe, scene, schedu
         {"cell_share": 0.9},
         {"confidence": 1.0},
         {"ramp": 2.0},
-        {"hole_weight": 0.0},
+        {"hole_weight": 0.5},
         {"resample": 1},
     ):
         found = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(**changes))
@@ -142,10 +141,9 @@ def test_holes_can_have_a_table_of_their_own(pipe, scene, schedule) -> None:
         render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=wrong))
 
 
-def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule) -> None:
+def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule, result: mvguide.Result) -> None:
     own = render(pipe, scene, schedule, guidance=lambda targets, table: Blend(targets, table))
-    same = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=0.0))
-    assert torch.equal(own.frames, same.frames)
+    assert torch.equal(own.frames, result.frames)
     assert "lambda" in own.settings["guidance"]
 
 

@@ -59,8 +59,7 @@ def tune(options: argparse.Namespace) -> None:
                 known.schedule, distances=known.warps.distances, rule="exact", v1=[v1], v2=[v2], v3=[v3]
             ).table
 
-        hole_weight = pipe.backbone.notes.hole_weight or 0.0
-        render = guided(pipe, options.steps, options.seed, {"table": make, "mask": "soft", "hole_weight": hole_weight})
+        render = guided(pipe, options.steps, options.seed, {"table": make, "mask": "soft"})
         return statistics.mean(scene.score(render(scene))["psnr whole"] for scene in scenes)
 
     about = f"{options.model}, {options.steps} steps, seed {options.seed}, {options.conditions} x {options.scenes}"

@@ -44,13 +44,11 @@ class ModelNotes:
         motion_bucket_per_width: motion bucket for a mean optical flow of one picture width per frame, if the model was
             trained on such a scale.
         hypers: (v1, v2, v3) of the exact rule that suit the model, if they were measured.
-        hole_weight: pull of unseen cells towards the fill that suits the model, if it was measured; in [0, 1].
         guidance_scale: classifier-free guidance (first frame, last frame) that suits the model, if it was measured.
     """
 
     motion_bucket_per_width: float | None = None
     hypers: tuple[float, float, float] | None = None
-    hole_weight: float | None = None
     guidance_scale: tuple[float, float] | None = None
 
 

@@ -104,12 +104,9 @@ def _read_notes(folder: Path) -> ModelNotes:
         return ModelNotes()
     try:
         notes = json.loads(path.read_text())
-        bucket, pull = (
-            None if notes.get(name) is None else float(notes[name])
-            for name in ("motion_bucket_per_width", "hole_weight")
-        )
+        bucket = notes.get("motion_bucket_per_width")
         hypers, scale = _floats(notes.get("hypers"), 3), _floats(notes.get("guidance_scale"), 2)
-        return ModelNotes(bucket, hypers, pull, scale)
+        return ModelNotes(None if bucket is None else float(bucket), hypers, scale)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read ({_first_line(error)}); mend it or remove it") from error
 

@@ -136,7 +136,7 @@ def guidance_settings(config: GuidanceConfig) -> "GuidanceSettings":
     from mvguide.guidance.guides import GuidanceSettings
     from mvguide.guidance.table import LambdaTable
 
-    if config.hole_table is not None and config.hole_weight is not None:
+    if config.hole_table is not None and config.hole_weight:
         raise ConfigError("both hole_weight and hole_table were given; drop one")
     names = {field.name for field in fields(GuidanceSettings)}
     given = {name: value for name, value in vars(config).items() if name in names and value is not None}

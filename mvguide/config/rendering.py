@@ -14,7 +14,7 @@ class GuidanceConfig:
     nvs_solver_post are the released NVS-Solver scripts for one picture: sigmas sigmas_100 (100 Euler steps; not used if
     sigmas or steps are given), cfg_min 1, cfg_max 3, hole_radius 2 (their dilation by 5 x 5), and here table search,
     rule released, distances frame, floor 0.2, cell_share 0.8125 (they drop a cell of which a fifth or more is hidden),
-    count_holes on, hole_weight 0; kind top_share, or kind posterior_gradient with step_size 0.02 and through_network
+    count_holes on; kind top_share, or kind posterior_gradient with step_size 0.02 and through_network
     off. For films they have floor 0.6. Not repeated: latents of targets divided by 5.6 instead of the VAE's own factor,
     the gradient on four fixed tiles, each normalised by itself, and its network half with the picture but without its
     embedding.
@@ -48,8 +48,7 @@ class GuidanceConfig:
             a hard mask if unset.
         ramp: cells over which the weight rises with the distance to a hole.
         confidence: exponent of the warp's confidence, which scales what a cell counts; 0 = not at all.
-        hole_weight: pull of unseen cells towards the fill from around; what suits the model if unset (0 where that was
-            not measured).
+        hole_weight: pull of unseen cells towards the fill from around.
         hole_table: a table (.npz) for that pull instead of one number.
     """
 
@@ -74,7 +73,7 @@ class GuidanceConfig:
     cell_share: float | None = None
     ramp: float = 0.0
     confidence: float = 0.0
-    hole_weight: float | None = None
+    hole_weight: float = 0.0
     hole_table: str | None = None
 
 

@@ -125,8 +125,7 @@ class GuidanceSettings:
         cell_share: hard mask: a cell is seen when at least this share of its pixels is, in (0, 1]; None = 0.5.
         ramp: cells next to a hole count less, rising with the distance to it over so many cells; 0 = no ramp.
         confidence: exponent of the warps' confidence, which scales what a cell counts; 0 = not at all.
-        hole_weight: pull of unseen cells towards the fill: a number in [0, 1], or a table of its own. None = what suits
-            the model, see :meth:`suited`.
+        hole_weight: pull of unseen cells towards the fill: a number in [0, 1], or a table of its own.
         own: makes a guide of one's own from targets and table, in place of ``kind``.
 
     Raises:
@@ -147,7 +146,7 @@ class GuidanceSettings:
     cell_share: float | None = None
     ramp: float = 0.0
     confidence: float = 0.0
-    hole_weight: float | LambdaTable | None = None
+    hole_weight: float | LambdaTable = 0.0
     own: MakeGuide | None = None
 
     def __post_init__(self) -> None:
@@ -168,11 +167,7 @@ class GuidanceSettings:
                 raise ConfigError(f"{name} is {getattr(self, name):g}; it must be a finite number, 0 or more")
         check_tiles(self.tiles, self.tile_overlap)
         Resample(NoGuidance(), self.resample, self.resample_until)
-        HolePull(self.hole_weight or 0.0)
-
-    def suited(self, hole_weight: float | None) -> "GuidanceSettings":
-        """These settings with a hole weight that suits the model (None = not measured, 0) where none was given."""
-        return self if self.hole_weight is not None else replace(self, hole_weight=hole_weight or 0.0)
+        HolePull(self.hole_weight)
 
     def check(self, schedule: SigmaSchedule, num_frames: int) -> None:
         """Raise InputError when a table for holes is not for this schedule and number of frames."""
@@ -204,7 +199,7 @@ def make_guidance(
     Raises:
         ConfigError: an unknown name, or one that needs targets when there are none.
     """
-    told = as_settings(settings).suited(None)
+    told = as_settings(settings)
     guide = _plain_guide(told, targets, table)
     return Resample(guide, told.resample, told.resample_until, generator) if told.resample else guide
 
@@ -225,7 +220,7 @@ def _plain_guide(told: GuidanceSettings, targets: Targets | None, table: LambdaT
         raise ConfigError(f"guidance {told.kind!r} needs targets and a lambda table; use 'none' to sample without them")
     if told.own is not None:
         return told.own(targets, table)
-    holes = HolePull(told.hole_weight or 0.0)
+    holes = HolePull(told.hole_weight)
     if told.kind == "blend":
         return Blend(targets, table, holes)
     if told.kind == "top_share":

@@ -29,7 +29,7 @@ Settings = Mapping[str, object]
 SEEDS = 4
 """Seeds that the best unguided video is chosen from."""
 
-PLAIN: Settings = {"mask": "hard", "hole_weight": 0.0}
+PLAIN: Settings = {"mask": "hard"}
 
 SETTINGS: dict[str, Settings] = {
     "unguided": {"guidance": "none"},
@@ -48,12 +48,7 @@ SETTINGS: dict[str, Settings] = {
     "posterior gradient": {"weight": 1.0, "guidance": "posterior_gradient"},
     "calibrated, soft mask, hole pull 0.5": {"table": calibrate, "mask": "soft", "hole_weight": 0.5},
     "constant 1, soft mask, hole pull 0.5": {"weight": 1.0, "mask": "soft", "hole_weight": 0.5},
-    "calibrated, soft mask, confidence, hole pull 0.5": {
-        "table": calibrate,
-        "mask": "soft",
-        "confidence": 1.0,
-        "hole_weight": 0.5,
-    },
+    "calibrated, soft mask, confidence": {"table": calibrate, "mask": "soft", "confidence": 1.0},
     "constant 1, agreement": {"weight": 1.0, "guidance": AgreementBlend},
     "constant 1, flow-gated channels": {"weight": 1.0, "guidance": FlowGatedBlend},
     "constant 1, whole cells": {"weight": 1.0, "cell_share": 1.0},
@@ -80,8 +75,7 @@ EXTRA = (BEST, "constant 1, euler 100", "unguided, CFG to 3", "constant 1, CFG t
 def guided(pipe: MultiViewPipeline, steps: int, seed: int, settings: Settings) -> Method:
     """The pipeline with some settings, most of them those of ``MultiViewPipeline.__call__``.
 
-    Where they say nothing of masks and holes, masks are hard and holes are left to the model, but for no settings at
-    all: these are the pipeline's own defaults.
+    Masks are hard unless they say otherwise, but for no settings at all: these are the pipeline's own defaults.
 
     Fields of ``GuidanceSettings`` may stand among them. Besides: ``weight`` makes a constant table, ``rule`` one
     searched on published grids, by the frame number for ``released``; ``steps`` is the length of the model's own
