@@ -3,11 +3,11 @@
     python -m tools.bench_quality --scenes 32 --out out/quality
     python -m tools.bench_quality --seeds held_out --conditions exact blurred --only "constant 1" "constant 0.8"
 
-Writes ``table.csv`` (a row for each condition, scene and method), ``table.md`` (means, and differences to a baseline
-scene by scene, with standard errors), ``gains.png`` (who wins where), ``sheet_CONDITION.png`` (the first 4 scenes),
-and where the oracle ran ``oracle.md`` (its mean weights) with its tables in ``oracle/``. Frames that every method is
-given do not count. Rows are written after every scene: stop it, and go on with ``--resume``; with it ``--conditions``,
-``--only`` and ``--scenes`` divide the work, and each run reports all that is there.
+Writes ``table.csv`` (a row for each condition, scene and method), ``table.md`` (differences to a baseline scene by
+scene, over all conditions, and means; with standard errors), ``gains.png`` (who wins where), ``sheet_CONDITION.png``
+(the first 4 scenes), and where the oracle ran ``oracle.md`` (its mean weights) with its tables in ``oracle/``. Frames
+that every method is given do not count. Rows are written after every scene: stop it, and go on with ``--resume``; with
+it ``--conditions``, ``--only`` and ``--scenes`` divide the work, and each run reports all that is there.
 
 The scenes are shared between processes of one thread each, which on a CPU is faster than the other way round.
 """
@@ -30,7 +30,8 @@ from tools.quality.conditions import CALIBRATION, CHOOSING, CONDITIONS
 from tools.quality.figures import plot_gains, write_sheet
 from tools.quality.methods import EXTRA, MEAN_ORACLE, make_methods, mean_table_file
 from tools.quality.oracle import ErrorMoments, describe, pooled_table
-from tools.quality.report import Row, key_of, markdown, read_rows, write_rows
+from tools.quality.report import Row, key_of, markdown, overview, read_rows, write_rows
+from tools.quality.scenes import REGIONS
 from tools.scenes import BENCH
 
 SHEETS = 4
@@ -158,7 +159,10 @@ def report(rows: Sequence[Row], every: Sequence[str], baseline: str, out: Path) 
     present = [name for name in CONDITIONS if any(row["condition"] == name for row in rows)]
     methods = [name for name in every if any(row["method"] == name for row in rows)]
     seeds = {name: sorted({int(row["seed"]) for row in rows if row["condition"] == name}) for name in present}
-    text = "\n".join(markdown(rows, condition, methods, baseline) for condition in present)
+    parts = []
+    if baseline in methods and len(present) > 1:
+        parts = [overview(rows, present, methods, baseline, f"psnr {region}") for region in REGIONS]
+    text = "\n".join([*parts, *(markdown(rows, condition, methods, baseline) for condition in present)])
     (out / "table.md").write_text(text)
     for condition in present:
         write_sheet(out / f"sheet_{condition}.png", out / "strips", condition, seeds[condition][:SHEETS], methods)
@@ -170,9 +174,9 @@ def report(rows: Sequence[Row], every: Sequence[str], baseline: str, out: Path) 
         ]
         for condition, own in seeds.items()
     }
-    parts = [f"### {name}, {len(scenes)} scenes\n\n{describe(scenes)}" for name, scenes in walked.items() if scenes]
-    if parts:
-        (out / "oracle.md").write_text("\n".join(parts))
+    moments = [f"### {name}, {len(scenes)} scenes\n\n{describe(scenes)}" for name, scenes in walked.items() if scenes]
+    if moments:
+        (out / "oracle.md").write_text("\n".join(moments))
     print(text)
 
 

@@ -23,7 +23,7 @@ from tools.quality.conditions import CALIBRATION
 from tools.quality.figures import gains, strip_file
 from tools.quality.methods import EXTRA, MEAN_ORACLE, ORACLE, SETTINGS, best_of, frames_away, make_methods
 from tools.quality.oracle import ErrorMoments
-from tools.quality.report import COLUMNS, markdown, mean_and_error, read_rows, write_rows
+from tools.quality.report import COLUMNS, markdown, mean_and_error, overview, read_rows, write_rows
 from tools.quality.scenes import Scene
 from tools.quality.worker import Setup, Worker
 from tools.scenes import BENCH
@@ -163,6 +163,14 @@ def test_differences_are_paired_by_scene() -> None:
     assert "| b | +1.10 ± 0.10 |" in paired
     assert "| a |" not in paired
     assert "| c |" not in text
+
+
+def test_an_overview_has_a_row_for_each_method() -> None:
+    rows = [row_of(1, "a", 10), row_of(2, "a", 20), row_of(3, "a", 90), row_of(1, "b", 11), row_of(2, "b", 21.2)]
+    text = overview([*rows, row_of(3, "b", math.nan)], ["exact", "large"], ["a", "b"], "a", "psnr holes")
+    assert "| method | exact | large |" in text
+    assert "| **a** | 40.00 ± 25.17 (3) | - |" in text
+    assert "| b | +1.10 ± 0.10 (2) | - |" in text
 
 
 def test_gains_are_paired_and_leave_out_scenes_without_the_region() -> None:

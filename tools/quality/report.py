@@ -68,6 +68,25 @@ def _lines(title: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (title, ["---"] * len(title), *rows)]
 
 
+def overview(rows: Sequence[Row], conditions: Sequence[str], methods: Sequence[str], baseline: str, column: str) -> str:
+    """Differences to the baseline, paired by scene: a row for each method, a column for each condition.
+
+    Behind each in brackets, from how many scenes; the baseline's own row has its means.
+    """
+    lines = []
+    for method in methods:
+        cells = []
+        for condition in conditions:
+            mine, base = of_method(rows, condition, method), of_method(rows, condition, baseline)
+            own = method == baseline
+            values = [float(row[column]) for row in mine.values()] if own else differences(mine, base, column)
+            kept = [value for value in values if math.isfinite(value)]
+            cells.append(f"{mean_and_error(kept, '' if own else '+')} ({len(kept)})" if kept else "-")
+        lines.append([f"**{method}**" if method == baseline else method, *cells])
+    title = f"### {column}, minus '{baseline}' (the row in bold has its own means)"
+    return "\n".join([title, "", *_lines(["method", *conditions], lines), ""])
+
+
 def markdown(rows: Sequence[Row], condition: str, methods: Sequence[str], baseline: str) -> str:
     """A condition's two tables: means over scenes, and differences to the baseline, paired by scene.
 
