@@ -151,6 +151,8 @@ def _given_table(config: GuidanceConfig) -> "MakeTable | None":
 
     if config.objective == "calibrated" and config.table not in (None, "search"):
         raise ConfigError(f"objective is for table search, but table is {config.table!r}; drop one of the two")
+    if config.objective == "calibrated" and config.rule == "released":
+        raise ConfigError("rule 'released' and objective 'calibrated' were given; only objective 'coverage' knows it")
     if config.table in (None, "search", "calibrated"):
         return None
     if config.table == "constant":

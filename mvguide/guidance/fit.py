@@ -3,7 +3,6 @@
 import numpy as np
 from scipy.optimize import minimize
 
-from mvguide.errors import InputError
 from mvguide.guidance.rules import RULES, Array
 
 V1_RANGE = (1e-9, 1.0)
@@ -21,14 +20,11 @@ def fit_exact(weights: Array, normalised: Array, share: Array) -> tuple[tuple[fl
     Args:
         weights: ``[N, F]`` in [0, 1].
         normalised: ``[N]`` sigma / largest sigma.
-        share: ``[F]`` distance / largest distance; frames at 0 do not count.
-
-    Raises:
-        InputError: no frame has moved, so that nothing can be fitted.
+        share: ``[F]`` distance / largest distance; frames at 0 have weight 1 whatever the parameters, and do not count.
     """
     moving = share > 0
     if not moving.any():
-        raise InputError("no frame of these distances has moved, so there are no weights to fit; give a camera move")
+        return (V1_RANGE[0], 1.0, V3_RANGE[0]), 0.0
     wanted, share = weights[:, moving], share[moving]
 
     def loss(v1: Array, v3: Array) -> Array:
@@ -37,8 +33,10 @@ def fit_exact(weights: Array, normalised: Array, share: Array) -> tuple[tuple[fl
 
     low, high = np.log([V1_RANGE[0], V3_RANGE[0]]), np.log([V1_RANGE[1], V3_RANGE[1]])
     axes = np.linspace(low, high, _POINTS, axis=-1)
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    start = grid[loss(*np.exp(grid.T)).argmin()]
+    # Row by row: all at once would take half a gigabyte for 100 sigmas and 121 frames.
+    losses = np.stack([loss(np.full(_POINTS, v1), np.exp(axes[1])) for v1 in np.exp(axes[0])])
+    row, column = np.unravel_index(int(losses.argmin()), losses.shape)
+    start = np.array([axes[0, row], axes[1, column]])
 
     def loss_at(at: Array) -> float:
         return float(loss(*np.exp(at)[:, None])[0])
