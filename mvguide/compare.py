@@ -121,7 +121,8 @@ def _read(folder: Path) -> Entry:
                 f"evaluation {folder} does not fit its result or keeps no truth; run mvguide evaluate again"
             )
         given = found.get("given")
-        return Entry(video, dict(found["rows"][RESULT]), pictures, given if isinstance(given, list) else [])
+        numbers = [number for number in given if isinstance(number, int)] if isinstance(given, list) else []
+        return Entry(video, dict(found["rows"][RESULT]), pictures, numbers)
     if is_folder(folder) and not is_folder(folder / "images"):
         raise FileError(f"folder {folder} is neither a result (images/) nor an evaluation (evaluation.json)")
     return Entry(read_result(folder), {}, {}, [])

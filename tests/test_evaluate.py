@@ -398,6 +398,15 @@ PARTS = [
 ]
 
 
+def test_given_frames_that_are_no_numbers_are_passed_over(evaluated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(evaluated, folder)
+    found = json.loads((folder / "evaluation.json").read_text())
+    (folder / "evaluation.json").write_text(json.dumps({**found, "given": [[], None, *found["given"]]}))
+    text = compare_folders([folder, evaluated], ["a", "b"]).text()
+    assert text.replace(" ", "") == compare_folders([evaluated, evaluated], ["a", "b"]).text().replace(" ", "")
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_folders_give_one_kind_of_error(evaluated: Path, tmp_path_factory, data) -> None:
