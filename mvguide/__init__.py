@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas, save_sigmas
     from mvguide.errors import MvguideError
     from mvguide.geometry.camera import Camera
-    from mvguide.geometry.keyframes import through
+    from mvguide.geometry.keyframes import interpolate_cameras
     from mvguide.geometry.trajectory import (
         dolly,
         ellipse,
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
         zoom,
     )
     from mvguide.guidance.guides import GuidanceSettings
-    from mvguide.guidance.search import SearchResult, search_hypers
-    from mvguide.guidance.table import LambdaTable
-    from mvguide.moments import Moments
-    from mvguide.pipeline import MultiViewPipeline
-    from mvguide.result import Result
-    from mvguide.view import View
+    from mvguide.pipeline.pipeline import MultiViewPipeline
+    from mvguide.pipeline.result import Result
+    from mvguide.tables.search import SearchResult, search_hypers
+    from mvguide.tables.table import LambdaTable
+    from mvguide.views.moments import Moments
+    from mvguide.views.view import View
 
 _TRAJECTORIES = "orbit ellipse dolly truck pedestal pan tilt roll zoom spiral make_trajectory"
 _HOMES = {
     "mvguide.diffusion.schedule": "SigmaSchedule karras_sigmas load_sigmas save_sigmas",
     "mvguide.errors": "MvguideError",
     "mvguide.geometry.camera": "Camera",
-    "mvguide.geometry.keyframes": "through",
+    "mvguide.geometry.keyframes": "interpolate_cameras",
     "mvguide.geometry.trajectory": _TRAJECTORIES,
     "mvguide.guidance.guides": "GuidanceSettings",
-    "mvguide.guidance.search": "SearchResult search_hypers",
-    "mvguide.guidance.table": "LambdaTable",
-    "mvguide.moments": "Moments",
-    "mvguide.pipeline": "MultiViewPipeline",
-    "mvguide.result": "Result",
-    "mvguide.view": "View",
+    "mvguide.tables.search": "SearchResult search_hypers",
+    "mvguide.tables.table": "LambdaTable",
+    "mvguide.views.moments": "Moments",
+    "mvguide.pipeline.pipeline": "MultiViewPipeline",
+    "mvguide.pipeline.result": "Result",
+    "mvguide.views.view": "View",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -62,6 +62,7 @@ __all__ = [
     "View",
     "dolly",
     "ellipse",
+    "interpolate_cameras",
     "karras_sigmas",
     "load_sigmas",
     "make_trajectory",
@@ -72,7 +73,6 @@ __all__ = [
     "save_sigmas",
     "search_hypers",
     "spiral",
-    "through",
     "tilt",
     "truck",
     "zoom",

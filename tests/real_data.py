@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mvguide.depth.files import Depth, read_depth, resize_depth
+from mvguide.depth.maps import Depth, read_depth, resize_depth
 from mvguide.geometry import Camera
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

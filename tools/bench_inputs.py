@@ -15,14 +15,14 @@ from torch.nn.functional import interpolate
 
 from mvguide.config import InputConfig
 from mvguide.depth.align import align_to_points
-from mvguide.depth.files import Depth, resize_depth
 from mvguide.depth.kind import disparity_to_depth
+from mvguide.depth.maps import Depth, resize_depth
 from mvguide.depth.plane_sweep import plane_sweep
 from mvguide.evaluation.metrics import psnr
 from mvguide.geometry.camera import stack
 from mvguide.inputs import load_inputs
-from mvguide.view import View
-from mvguide.warps import Warps, warp_views
+from mvguide.views.view import View
+from mvguide.views.warps import Warps, warp_views
 
 AGREE = 0.05
 """A pixel is seen by both where the depth of the warp is within this share of the target's own."""

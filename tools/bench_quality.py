@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from mvguide.errors import MvguideError
-from mvguide.pipeline import MultiViewPipeline
+from mvguide.pipeline.pipeline import MultiViewPipeline
 from tools.quality import worker
 from tools.quality.conditions import CALIBRATION, CHOOSING, CONDITIONS
 from tools.quality.figures import plot_gains, write_sheet
@@ -83,7 +83,7 @@ def bench(options: argparse.Namespace) -> None:
     rows = read_rows(out / "table.csv") if options.resume else []
     for old in () if options.resume else (out / "oracle").glob("*.npz"):
         old.unlink()
-    shape = pipe.backbone.format.default_size(64, 64)[0], pipe.backbone.format.frames
+    shape = pipe.backbone.native_size.default_size(64, 64)[0], pipe.backbone.native_size.frames
     seeds = {
         name: CONDITIONS[name].pick_seeds(SEEDS[options.seeds], options.scenes, *shape) for name in options.conditions
     }

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.depth.files import Depth
-from mvguide.files.colmap_text import write_colmap
+from mvguide.cameras.colmap_text import write_colmap
+from mvguide.cameras.matrices import write_matrices
+from mvguide.cameras.redwood import write_log
+from mvguide.cameras.transforms import write_transforms
+from mvguide.cameras.tum import write_tum
+from mvguide.depth.maps import Depth
 from mvguide.files.images import write_png
-from mvguide.files.matrices import write_matrices
-from mvguide.files.redwood import write_log
-from mvguide.files.transforms import write_transforms
-from mvguide.files.tum import write_tum
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
-from mvguide.view import View, scene_points
+from mvguide.views.view import View, scene_points
 from tools.scenes import EXAMPLES, render_scenes
 
 SIZE = 128

@@ -10,8 +10,8 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
+from mvguide.cameras.transforms import write_transforms
 from mvguide.files.images import write_png
-from mvguide.files.transforms import write_transforms
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
 

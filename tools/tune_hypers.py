@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from mvguide.errors import MvguideError
-from mvguide.guidance.search import search_hypers
-from mvguide.guidance.study import Study
-from mvguide.guidance.table import LambdaTable
-from mvguide.pipeline import MultiViewPipeline
-from mvguide.targets import Prepared
+from mvguide.pipeline.encoding import Context
+from mvguide.pipeline.pipeline import MultiViewPipeline
+from mvguide.tables.search import search_hypers
+from mvguide.tables.study import Study
+from mvguide.tables.table import LambdaTable
 from tools.quality.conditions import CALIBRATION, CONDITIONS
 from tools.quality.methods import guided
 from tools.quality.scenes import Scene
@@ -46,7 +46,7 @@ def main() -> None:
 def tune(options: argparse.Namespace) -> None:
     """Run the study, and say how much better its best is than what the model's notes have."""
     pipe = MultiViewPipeline.from_pretrained(options.model, device=options.device)
-    shape = pipe.backbone.format.default_size(64, 64)[0], pipe.backbone.format.frames
+    shape = pipe.backbone.native_size.default_size(64, 64)[0], pipe.backbone.native_size.frames
     scenes = [
         Scene(seed, *shape, condition)
         for condition in options.conditions
@@ -54,7 +54,7 @@ def tune(options: argparse.Namespace) -> None:
     ]
 
     def score(v1: float, v2: float, v3: float) -> float:
-        def make(known: Prepared) -> LambdaTable:
+        def make(known: Context) -> LambdaTable:
             return search_hypers(
                 known.schedule, distances=known.warps.distances, rule="exact", v1=[v1], v2=[v2], v3=[v3]
             ).table

@@ -6,14 +6,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mvguide.backbones.format import ModelFormat
+from mvguide.backbones.native_size import NativeSize
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
 
 
 @dataclass(frozen=True)
-class Conditioning:
+class ConditioningOptions:
     """Settings of the condition; a backbone ignores what its model does not know.
 
     Args:
@@ -53,7 +53,7 @@ class ModelNotes:
 
 
 @dataclass(frozen=True)
-class Condition:
+class Conditioning:
     """What the network is told, encoded: opaque to everything but the backbone that made it.
 
     Args:
@@ -86,12 +86,12 @@ class Backbone(Protocol):
         ...
 
     @property
-    def factor(self) -> int:
+    def vae_scale_factor(self) -> int:
         """Pixels per latent cell along one side; sizes must be multiples of it."""
         ...
 
     @property
-    def format(self) -> ModelFormat:
+    def native_size(self) -> NativeSize:
         """Frames and sizes that the model was trained for."""
         ...
 
@@ -100,7 +100,7 @@ class Backbone(Protocol):
         """What was measured of the model."""
         ...
 
-    def complete(self, conditioning: Conditioning, flow: float | None = None) -> Conditioning:
+    def with_defaults(self, conditioning: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
         """The conditioning with nothing left None: the model's defaults, and its motion bucket for a mean flow.
 
         Args:
@@ -118,8 +118,8 @@ class Backbone(Protocol):
         ...
 
     def prepare(
-        self, picture: Tensor, conditioning: Conditioning, generator: torch.Generator | None = None
-    ) -> Condition:
+        self, picture: Tensor, conditioning: ConditioningOptions, generator: torch.Generator | None = None
+    ) -> Conditioning:
         """Encode the conditioning picture ``[3, H, W]``."""
         ...
 
@@ -127,7 +127,7 @@ class Backbone(Protocol):
         """Pictures ``[F, 3, H, W]`` to latents ``[F, C, h, w]`` in the units of x."""
         ...
 
-    def denoiser(self, condition: Condition) -> Denoiser:
+    def denoiser(self, condition: Conditioning) -> Denoiser:
         """The network with its condition."""
         ...
 

@@ -11,8 +11,8 @@ from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mvguide.backbones.base import Condition, Conditioning, ModelNotes
-from mvguide.backbones.format import ModelFormat
+from mvguide.backbones.base import Conditioning, ConditioningOptions, ModelNotes
+from mvguide.backbones.native_size import NativeSize
 from mvguide.backbones.recompute import recomputed
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import Prediction, VarianceExploding
@@ -58,8 +58,8 @@ class SvdBackbone:
         self.notes = notes or ModelNotes()
         self.prediction = PREDICTIONS[prediction]
         self.path = VarianceExploding(t_max=float(config.get("sigma_max") or 700.0))
-        self.factor = int(self.pipe.vae_scale_factor)
-        self._processor = VideoProcessor(vae_scale_factor=self.factor)
+        self.vae_scale_factor = int(self.pipe.vae_scale_factor)
+        self._processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
 
     @property
     def device(self) -> torch.device:
@@ -67,13 +67,13 @@ class SvdBackbone:
         return self.pipe._execution_device
 
     @property
-    def format(self) -> ModelFormat:
+    def native_size(self) -> NativeSize:
         """Frames and sizes that the model was trained for."""
         config = self.pipe.unet.config
         multiple = 2 ** (len(config.block_out_channels) - 1)
-        return ModelFormat(int(config.num_frames), int(config.sample_size), self.factor, multiple)
+        return NativeSize(int(config.num_frames), int(config.sample_size), self.vae_scale_factor, multiple)
 
-    def complete(self, conditioning: Conditioning, flow: float | None = None) -> Conditioning:
+    def with_defaults(self, conditioning: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
         """The conditioning with nothing left None; a bucket made from the flow lies in [1, 255]."""
         bucket, per_width = conditioning.motion_bucket_id, self.notes.motion_bucket_per_width
         if bucket is None:
@@ -96,23 +96,30 @@ class SvdBackbone:
         """``[1, F, C, h, w]``. Raises InputError for a size that the VAE does not divide, or fewer than 2 frames."""
         if num_frames < 2:
             raise InputError(f"num_frames is {num_frames}; a video needs at least 2 frames")
-        if height < 1 or width < 1 or height % self.factor or width % self.factor:
-            nearest = [max(1, round(size / self.factor)) * self.factor for size in (width, height)]
+        factor = self.vae_scale_factor
+        if height < 1 or width < 1 or height % factor or width % factor:
+            nearest = [max(1, round(size / self.vae_scale_factor)) * self.vae_scale_factor for size in (width, height)]
             raise InputError(
-                f"video size {width} x {height} (width x height) is not divisible by the VAE factor {self.factor} of "
+                f"video size {width} x {height} (width x height) is not divisible by the VAE factor {self.vae_scale_factor} of "
                 f"model {self.name}; use {nearest[0]} x {nearest[1]}"
             )
-        return 1, num_frames, int(self.pipe.unet.config.out_channels), height // self.factor, width // self.factor
+        return (
+            1,
+            num_frames,
+            int(self.pipe.unet.config.out_channels),
+            height // self.vae_scale_factor,
+            width // self.vae_scale_factor,
+        )
 
     @torch.no_grad()
     def prepare(
-        self, picture: Tensor, conditioning: Conditioning, generator: torch.Generator | None = None
-    ) -> Condition:
+        self, picture: Tensor, conditioning: ConditioningOptions, generator: torch.Generator | None = None
+    ) -> Conditioning:
         """Embed and encode the conditioning picture ``[3, H, W]`` in [0, 1].
 
         Draws the noise of ``noise_aug_strength`` from the generator exactly as the stock pipeline does.
         """
-        pipe, device, told = self.pipe, self.device, self.complete(conditioning)
+        pipe, device, told = self.pipe, self.device, self.with_defaults(conditioning)
         assert told.cfg_min is not None  # complete() leaves nothing open
         assert told.cfg_max is not None
         dtype = pipe.unet.dtype
@@ -125,7 +132,7 @@ class SvdBackbone:
             latents = pipe._encode_vae_image(augmented, device, 1, False).to(dtype)
         # SVD was conditioned on fps - 1.
         ids = pipe._get_add_time_ids(told.fps - 1, told.motion_bucket_id, told.noise_aug_strength, dtype, 1, 1, False)
-        return Condition(
+        return Conditioning(
             tensors={
                 "embedding": embedding.to(dtype),
                 "latents": latents[:, None].expand(-1, told.num_frames, -1, -1, -1),
@@ -146,7 +153,7 @@ class SvdBackbone:
                 latents.append(pipe.vae.encode(pixels).latent_dist.mode().float())
         return torch.cat(latents) * pipe.vae.config.scaling_factor
 
-    def denoiser(self, condition: Condition) -> "SvdDenoiser":
+    def denoiser(self, condition: Conditioning) -> "SvdDenoiser":
         """The UNet with its condition."""
         return SvdDenoiser(self, condition)
 
@@ -190,7 +197,7 @@ class SvdDenoiser:
     """
 
     backbone: SvdBackbone
-    condition: Condition
+    condition: Conditioning
     checkpointing: bool = False
 
     @property
@@ -234,7 +241,7 @@ class SvdDenoiser:
 
     def _unet(self, unet: torch.nn.Module, inputs: Tensor, timestep: Tensor, embedding: Tensor, ids: Tensor) -> Tensor:
         height, width = inputs.shape[-2:]
-        multiple = self.backbone.format.multiple
+        multiple = self.backbone.native_size.multiple
         extra = (-width % multiple, -height % multiple)
         if any(extra):
             batch = inputs.shape[:2]

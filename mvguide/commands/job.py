@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvguide.commands.common import at_least_one, size_of
+from mvguide.commands.speaking import at_least_one, size_of
 from mvguide.config import GuidanceConfig, RenderConfig
 from mvguide.errors import ConfigError
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from mvguide.diffusion.schedule import SigmaSchedule
     from mvguide.geometry.camera import Camera
     from mvguide.guidance.guides import GuidanceSettings
-    from mvguide.guidance.table import LambdaTable
     from mvguide.inputs import Inputs
-    from mvguide.pipeline import MultiViewPipeline
-    from mvguide.result import Result
-    from mvguide.targets import Prepared
+    from mvguide.pipeline.encoding import Context
+    from mvguide.pipeline.pipeline import MultiViewPipeline
+    from mvguide.pipeline.result import Result
+    from mvguide.tables.table import LambdaTable
 
-    MakeTable = Callable[[Prepared], LambdaTable]
+    MakeTable = Callable[[Context], LambdaTable]
 
 Say = Callable[[str], None]
 
@@ -53,12 +53,12 @@ class Job:
         """Render; ``table`` makes a table in place of that of the settings."""
         import torch
 
-        from mvguide.backbones.base import Conditioning
-        from mvguide.diagnosis import diagnose
+        from mvguide.backbones.base import ConditioningOptions
+        from mvguide.views.diagnosis import diagnose
 
         config, num_frames = self.config, len(self.trajectory)
 
-        def make_table(known: "Prepared") -> "LambdaTable":
+        def make_table(known: "Context") -> "LambdaTable":
             """Say what is wrong with the path as soon as it is known, before the long part."""
             for warning in diagnose(self.inputs.views, known.trajectory, known.warps):
                 self.say(f"warning: {warning}")
@@ -73,7 +73,7 @@ class Job:
             guidance=self.guidance,
             solver=config.solver,
             size=size_of(config),
-            conditioning=Conditioning(
+            conditioning=ConditioningOptions(
                 num_frames,
                 motion_bucket_id=config.motion_bucket_id,
                 fps=at_least_one("fps", config.fps),
@@ -101,12 +101,12 @@ def prepare(config: RenderConfig, path: "Camera | None", say: Say, pipe: "MultiV
         pipe: a model that is loaded already, that of the settings.
     """
     say("reading the pictures")
-    from mvguide.backbones.format import read_format
     from mvguide.backbones.loading import find_model
+    from mvguide.backbones.native_size import read_native_size
+    from mvguide.config.presets import with_preset
     from mvguide.diffusion.schedule import load_sigmas
     from mvguide.inputs import load_inputs, with_scene
-    from mvguide.pipeline import DEFAULT_STEPS, MultiViewPipeline
-    from mvguide.presets import with_preset
+    from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 
     config = with_preset(with_scene(config))
     guidance = guidance_settings(config.guidance)
@@ -117,7 +117,7 @@ def prepare(config: RenderConfig, path: "Camera | None", say: Say, pipe: "MultiV
     given = _given_table(config.guidance)
     trajectory = path
     if trajectory is None:
-        frames = read_format(find_model(config.model)).frames if config.num_frames is None else config.num_frames
+        frames = read_native_size(find_model(config.model)).frames if config.num_frames is None else config.num_frames
         trajectory = inputs.trajectory(config.trajectory, frames)
     # A bad path is refused before the model is loaded.
     if pipe is None:
@@ -134,7 +134,7 @@ def prepare(config: RenderConfig, path: "Camera | None", say: Say, pipe: "MultiV
 def guidance_settings(config: GuidanceConfig) -> "GuidanceSettings":
     """Settings of the guide, refused now if they cannot be used."""
     from mvguide.guidance.guides import GuidanceSettings
-    from mvguide.guidance.table import LambdaTable
+    from mvguide.tables.table import LambdaTable
 
     if config.hole_table is not None and config.hole_weight:
         raise ConfigError("both hole_weight and hole_table were given; drop one")
@@ -147,7 +147,7 @@ def guidance_settings(config: GuidanceConfig) -> "GuidanceSettings":
 
 def _given_table(config: GuidanceConfig) -> "MakeTable | None":
     """The table of a file or a constant, refused now if it cannot be used; None = the model has a say in it."""
-    from mvguide.guidance.table import LambdaTable, check_weight
+    from mvguide.tables.table import LambdaTable, check_weight
 
     if config.objective == "calibrated" and config.table not in (None, "search"):
         raise ConfigError(f"objective is for table search, but table is {config.table!r}; drop one of the two")
@@ -164,11 +164,11 @@ def _given_table(config: GuidanceConfig) -> "MakeTable | None":
 
 def _table_maker(config: RenderConfig, pipe: "MultiViewPipeline", say: Say) -> "MakeTable":
     """Measures or searches."""
-    from mvguide.calibration import CALIBRATION, calibrate
+    from mvguide.pipeline.calibration import CALIBRATION, calibrate
 
     told = config.guidance
 
-    def make(known: "Prepared") -> "LambdaTable":
+    def make(known: "Context") -> "LambdaTable":
         measured = None
         if told.table == "calibrated" or told.objective == "calibrated":
             cache = Path(config.out) / CALIBRATION

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from mvguide.commands.common import progress_bar, speaker
 from mvguide.commands.job import prepare
+from mvguide.commands.speaking import progress_bar, speaker
 from mvguide.config import DemoConfig, RenderConfig, TrajectoryConfig
 from mvguide.files.atomic import check_writable
 
 if TYPE_CHECKING:
     from mvguide.geometry.camera import Camera
-    from mvguide.result import Result
+    from mvguide.pipeline.result import Result
 
 
 def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":

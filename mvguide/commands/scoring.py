@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvguide.commands.common import speaker
 from mvguide.commands.rendering import render
+from mvguide.commands.speaking import speaker
 from mvguide.config import CompareConfig, EvaluateConfig, RenderConfig, TrajectoryConfig
 from mvguide.errors import InputError
 from mvguide.files.atomic import check_writable
@@ -14,8 +14,8 @@ from mvguide.files.atomic import check_writable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mvguide.compare import Comparison
-    from mvguide.evaluation.folders import RenderedVideo
+    from mvguide.evaluation.compare import Comparison
+    from mvguide.evaluation.rendered import RenderedVideo
     from mvguide.evaluation.report import Evaluation
     from mvguide.evaluation.scores import Truth
     from mvguide.geometry.camera import Camera
@@ -44,10 +44,10 @@ def evaluate(config: EvaluateConfig) -> "Evaluation":
     check_writable(config.out, folder=True)
     say = speaker(config.quiet)
     _check(config)
-    from mvguide.evaluation.folders import read_result
     from mvguide.evaluation.perceptual import load_lpips
     from mvguide.evaluation.recovery import load_pycolmap
-    from mvguide.truth import read_truth
+    from mvguide.evaluation.rendered import read_result
+    from mvguide.inputs.held_out import read_truth
 
     if config.recover_cameras:
         load_pycolmap()  # missing packages and bad files are told of before the long part
@@ -86,7 +86,7 @@ def compare(config: CompareConfig) -> "Comparison":
     """Put results side by side."""
     check_writable(config.out, folder=True)
     say = speaker(config.quiet)
-    from mvguide.compare import compare_folders
+    from mvguide.evaluation.compare import compare_folders
 
     found = compare_folders(config.results, config.names)
     found.save(config.out)
@@ -133,12 +133,12 @@ class Task:
 
 def split(config: EvaluateConfig, out: str) -> Task:
     """What to render of a scene, and what to keep as the truth; the render is to go to the folder ``out``."""
-    from mvguide.backbones.format import read_format
     from mvguide.backbones.loading import find_model
+    from mvguide.backbones.native_size import read_native_size
     from mvguide.geometry.camera import stack
-    from mvguide.geometry.keyframes import key_frames, through
+    from mvguide.geometry.keyframes import interpolate_cameras, key_frames
     from mvguide.inputs import with_scene
-    from mvguide.truth import read_truth, split_scene, truth_of_views
+    from mvguide.inputs.held_out import read_truth, split_scene, truth_of_views
 
     listed = config.scene or "views"
     config = with_scene(config)
@@ -149,8 +149,8 @@ def split(config: EvaluateConfig, out: str) -> Task:
         alone = replace(config, depth=None)
         return Task(settings, None, lambda video: read_truth(alone, video), config.truth, [])
     held_out = split_scene(config)
-    frames = config.num_frames or max(len(held_out.views), read_format(find_model(config.model)).frames)
-    path = through(stack([view.camera for view in held_out.views]), frames)
+    frames = config.num_frames or max(len(held_out.views), read_native_size(find_model(config.model)).frames)
+    path = interpolate_cameras(stack([view.camera for view in held_out.views]), frames)
     numbers = key_frames(len(held_out.views), frames)
     kept = [name for name in held_out.names if name not in held_out.use]
     return Task(

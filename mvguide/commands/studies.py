@@ -10,11 +10,11 @@ from mvguide.config import EvaluateConfig, SearchConfig
 from mvguide.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mvguide.evaluation.folders import RenderedVideo
+    from mvguide.evaluation.rendered import RenderedVideo
     from mvguide.evaluation.scores import Truth
-    from mvguide.guidance.study import Study
-    from mvguide.pipeline import MultiViewPipeline
-    from mvguide.result import Result
+    from mvguide.pipeline.pipeline import MultiViewPipeline
+    from mvguide.pipeline.result import Result
+    from mvguide.tables.study import Study
 
 Say = Callable[[str], None]
 
@@ -25,7 +25,7 @@ def make_study(config: SearchConfig, say: Say) -> "Study":
     Raises:
         ConfigError: no scenes, or Optuna is not installed.
     """
-    from mvguide.guidance.study import Study, check_optuna
+    from mvguide.tables.study import Study, check_optuna
 
     if not config.scenes:
         raise ConfigError("objective 'score' has nothing to compare with; name scenes with held-out pictures: --scenes")
@@ -59,7 +59,7 @@ def make_study(config: SearchConfig, say: Say) -> "Study":
 def _score(job: Job, truth: "Callable[[RenderedVideo], Truth]", triple: tuple[float, float, float]) -> float:
     """Mean PSNR in dB of one scene's frames that were not given."""
     from mvguide.evaluation.metrics import psnr
-    from mvguide.guidance.search import search_hypers
+    from mvguide.tables.search import search_hypers
 
     v1, v2, v3 = ([value] for value in triple)
     result = job.run(
@@ -73,8 +73,8 @@ def _score(job: Job, truth: "Callable[[RenderedVideo], Truth]", triple: tuple[fl
 
 
 def _as_video(result: "Result") -> "RenderedVideo":
-    """The result as :func:`mvguide.evaluation.folders.read_result` would read it, without the files."""
-    from mvguide.evaluation.folders import RenderedVideo
+    """The result as :func:`mvguide.evaluation.rendered.read_result` would read it, without the files."""
+    from mvguide.evaluation.rendered import RenderedVideo
 
     names = [f"{frame:04d}.png" for frame in range(len(result.frames))]
     warps = result.warps

@@ -1,9 +1,9 @@
 """Settings of the command line. One dataclass is options, YAML file and documentation at once; nothing heavy here."""
 
-from mvguide.config.inputs import InputConfig, PreviewConfig, TrajectoryConfig, TrajectoryKind, ViewConfig
-from mvguide.config.rendering import DemoConfig, GuidanceConfig, RenderConfig
-from mvguide.config.scoring import CompareConfig, EvaluateConfig
-from mvguide.config.tables import SearchConfig, SigmasMakeConfig, SigmasShowConfig
+from mvguide.config.input_options import InputConfig, PreviewConfig, TrajectoryConfig, TrajectoryKind, ViewConfig
+from mvguide.config.render_options import DemoConfig, GuidanceConfig, RenderConfig
+from mvguide.config.score_options import CompareConfig, EvaluateConfig
+from mvguide.config.table_options import SearchConfig, SigmasMakeConfig, SigmasShowConfig
 
 __all__ = [
     "CompareConfig",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mvguide.depth.files import Depth, DepthKind
 from mvguide.depth.kind import FAR
+from mvguide.depth.maps import Depth, DepthKind
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.warp import splat

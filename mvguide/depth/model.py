@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mvguide.depth.files import Depth, DepthKind
 from mvguide.depth.kind import disparity_to_depth
+from mvguide.depth.maps import Depth, DepthKind
 from mvguide.errors import InputError, ModelError
 
 if TYPE_CHECKING:

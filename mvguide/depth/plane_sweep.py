@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mvguide.depth import cost_volume
-from mvguide.depth.files import Depth
 from mvguide.depth.fill import fill_from_similar
+from mvguide.depth.maps import Depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mvguide.depth.files import Depth, DepthKind, read_depth
-from mvguide.depth.formats import read_stored
 from mvguide.depth.kind import disparity_to_depth
+from mvguide.depth.maps import Depth, DepthKind, read_depth
+from mvguide.files.depth_formats import read_stored
 
 
 def read_depths(
@@ -24,7 +24,7 @@ def read_depths(
 ) -> list[Depth]:
     """Read the depth maps of a video's frames.
 
-    As :func:`mvguide.depth.files.read_depth` for each; but the unknown shift and scale of relative inverse depth are
+    As :func:`mvguide.depth.maps.read_depth` for each; but the unknown shift and scale of relative inverse depth are
     taken from all frames together: ``z = m / d`` with m the median of all.
 
     Args:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvguide.decoding import decoding
 from mvguide.errors import FileError, InputError
-from mvguide.reading import decoding
 
 
 @dataclass(frozen=True)

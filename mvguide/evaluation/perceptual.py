@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mvguide.decoding import check_readable, decoding
 from mvguide.errors import FileError, InputError
-from mvguide.reading import check_readable, decoding
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _LAYOUT = (

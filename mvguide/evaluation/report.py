@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from mvguide.drawing.error_pictures import error_frames, error_sheet, whole_scale
+from mvguide.drawing.sheets import pick_columns
 from mvguide.errors import FileError
-from mvguide.evaluation.error_pictures import error_frames, error_sheet, whole_scale
-from mvguide.evaluation.folders import read_json
-from mvguide.evaluation.pictures import pick_columns
 from mvguide.evaluation.recovery import Recovered
+from mvguide.evaluation.rendered import read_json
 from mvguide.evaluation.scores import COLUMNS, TEMPORAL, Scores, Truth, known
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png

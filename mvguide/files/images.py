@@ -7,9 +7,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from mvguide.decoding import check_readable, decoding
 from mvguide.errors import FileError, InputError
 from mvguide.files.atomic import atomic_path
-from mvguide.reading import check_readable, decoding
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are unpacked: a few kilobytes can claim to be gigapixels."""

@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvguide.decoding import check_readable, decoding
 from mvguide.errors import FileError
 from mvguide.files.atomic import atomic_path
-from mvguide.reading import check_readable, decoding
 
 
 def read_lines(path: Path, what: str, advice: str) -> list[tuple[int, str]]:

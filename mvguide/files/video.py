@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvguide.decoding import check_readable, decoding
 from mvguide.errors import FileError, InputError, OutputError
 from mvguide.files.atomic import atomic_path
-from mvguide.reading import check_readable, decoding
 
 WRITTEN_SUFFIXES = (".mp4", ".mov", ".mkv")
 READ_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")

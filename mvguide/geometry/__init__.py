@@ -2,7 +2,7 @@
 
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.keyframes import resample, start_at, through
+from mvguide.geometry.keyframes import interpolate_cameras, resample_trajectory, start_at
 from mvguide.geometry.lens import Lens, distort, undistort
 from mvguide.geometry.masks import (
     cell_means,
@@ -44,13 +44,14 @@ __all__ = [
     "ellipse",
     "frame_distances",
     "hole_ramp",
+    "interpolate_cameras",
     "latent_visible",
     "make_trajectory",
     "orbit",
     "pan",
     "pedestal",
     "push_pull_fill",
-    "resample",
+    "resample_trajectory",
     "roll",
     "smeared_depth",
     "source_to_target",
@@ -58,7 +59,6 @@ __all__ = [
     "splat",
     "stack",
     "start_at",
-    "through",
     "tilt",
     "truck",
     "undistort",

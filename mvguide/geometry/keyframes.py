@@ -14,7 +14,7 @@ from mvguide.geometry.camera import Camera, stack
 _FOCAL = [3, 7]  # places of fx and fy in a row of centre (3) and the two upper rows of K (6)
 
 
-def through(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str = "slerp") -> Camera:
+def interpolate_cameras(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str = "slerp") -> Camera:
     """Path through key cameras, evenly spread over the frames; each key is hit exactly at its frame.
 
     method "slerp": centres on straight lines, rotations on great arcs; "cubic": natural cubic spline of the centres
@@ -30,14 +30,14 @@ def through(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str 
 
 
 def key_frames(num_keys: int, num_frames: int) -> list[int]:
-    """Frame of each key of a path :func:`through` them: round(k (F - 1) / (K - 1))."""
+    """Frame of each key of a path :func:`interpolate_cameras` them: round(k (F - 1) / (K - 1))."""
     return [int(time) for time in np.round(np.linspace(0, num_frames - 1, num_keys))]
 
 
-def resample(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str = "slerp") -> Camera:
+def resample_trajectory(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str = "slerp") -> Camera:
     """Recorded path at another number of frames, more or fewer: frame k lies at k (K - 1) / (F - 1) of its K cameras.
 
-    The ends are kept. Raises InputError as `through`, but for any num_frames >= 2.
+    The ends are kept. Raises InputError as `interpolate_cameras`, but for any num_frames >= 2.
     """
     keys = _keys(cameras)
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 2:

@@ -9,9 +9,9 @@ from torch import Tensor
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.solvers import Guided, Step
 from mvguide.errors import ConfigError
-from mvguide.guidance.aim import HolePull, Targets, agreeing
-from mvguide.guidance.table import LambdaTable
+from mvguide.guidance.targets import HolePull, Targets, closest_elements
 from mvguide.guidance.tiles import OVERLAP, Tile, make_tiles
+from mvguide.tables.table import LambdaTable
 
 STEP_SIZE = 0.02
 """Step of the released code ("lr")."""
@@ -39,7 +39,7 @@ class PosteriorGradient:
         floor: smallest share, in [0, 1] (the released ``weight_clamp``).
         step_size: length of the move, >= 0 (the released ``lr``).
         holes: pull of unseen cells towards the fill.
-        count_holes: miscount holes as the released code does, see :func:`mvguide.guidance.aim.agreeing`.
+        count_holes: miscount holes as the released code does, see :func:`mvguide.guidance.targets.closest_elements`.
         through_network: False leaves the network out of the derivative: ``g = m (D - X)``. That is what the released
             scripts do: they detach the network's input, and only the skip connection is left. No backward pass.
         checkpointing: recompute the network's activations on the way back instead of keeping them.
@@ -114,7 +114,7 @@ class PosteriorGradient:
         """m: how much each element of the squared error counts, ``[B, F, C, h, w]``."""
         share = self.table.row(sigma).clamp(min=self.floor)
         distance = (denoised - self.targets.latents).abs()
-        taken = agreeing(distance, self.targets, share, count_holes=self.count_holes)
+        taken = closest_elements(distance, self.targets, share, count_holes=self.count_holes)
         holes = self.targets.hole_weights(self.holes.row(sigma, denoised.shape[1]))
         return taken * self.targets.mask.to(denoised) + holes.to(denoised)
 

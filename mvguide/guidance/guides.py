@@ -12,11 +12,11 @@ from mvguide.diffusion.sampler import Guidance
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Guided, Step
 from mvguide.errors import ConfigError
-from mvguide.guidance.aim import HolePull, Targets, agreeing
 from mvguide.guidance.gradient import STEP_SIZE, PosteriorGradient, check_floor
 from mvguide.guidance.resample import UNTIL, Resample
-from mvguide.guidance.table import LambdaTable
+from mvguide.guidance.targets import HolePull, Targets, closest_elements
 from mvguide.guidance.tiles import OVERLAP, check_tiles
+from mvguide.tables.table import LambdaTable
 
 __all__ = [
     "Blend",
@@ -81,8 +81,8 @@ class TopShare:
         table: weights.
         floor: smallest share, in [0, 1] (the released ``weight_clamp``).
         holes: pull of unseen cells towards the fill.
-        count_holes: miscount holes as the released code does, see :func:`mvguide.guidance.aim.agreeing`; on fully seen
-            frames both agree.
+        count_holes: miscount holes as the released code does, see :func:`mvguide.guidance.targets.closest_elements`; on fully
+            seen frames both agree.
     """
 
     targets: Targets
@@ -100,7 +100,7 @@ class TopShare:
         denoised = denoiser(x, step.sigma)
         target = self.targets.latents.expand_as(denoised)
         share = self.table.row(step.sigma).clamp(min=self.floor)
-        replaced = agreeing((denoised - target).abs(), self.targets, share, count_holes=self.count_holes)
+        replaced = closest_elements((denoised - target).abs(), self.targets, share, count_holes=self.count_holes)
         holes = self.targets.hole_weights(self.holes.row(step.sigma, denoised.shape[1]))
         return Guided(x, torch.where(replaced, target, torch.lerp(denoised, target, holes.expand_as(denoised))))
 
@@ -120,9 +120,9 @@ class GuidanceSettings:
         tile_overlap: posterior_gradient: share of a tile's side that overlaps the next, in [0, 0.5].
         resample: rounds that a step is repeated, >= 0; see :class:`Resample`.
         resample_until: share of the steps that are repeated, in [0, 1].
-        mask: hard counts a latent cell whole or not at all, by cell_share; soft by the share of it that is seen. None =
-            soft, but hard where a cell_share is given.
-        cell_share: hard mask: a cell is seen when at least this share of its pixels is, in (0, 1]; None = 0.5.
+        mask: hard counts a latent cell whole or not at all, by cell_coverage; soft by the share of it that is seen. None =
+            soft, but hard where a cell_coverage is given.
+        cell_coverage: hard mask: a cell is seen when at least this share of its pixels is, in (0, 1]; None = 0.5.
         ramp: cells next to a hole count less, rising with the distance to it over so many cells; 0 = no ramp.
         confidence: exponent of the warps' confidence, which scales what a cell counts; 0 = not at all.
         hole_weight: pull of unseen cells towards the fill: a number in [0, 1], or a table of its own.
@@ -143,7 +143,7 @@ class GuidanceSettings:
     resample: int = 0
     resample_until: float = UNTIL
     mask: MaskName | None = None
-    cell_share: float | None = None
+    cell_coverage: float | None = None
     ramp: float = 0.0
     confidence: float = 0.0
     hole_weight: float | LambdaTable = 0.0
@@ -154,14 +154,16 @@ class GuidanceSettings:
         if self.kind not in get_args(GuidanceName):
             raise ConfigError(f"guidance {self.kind!r} is not known; use one of {', '.join(get_args(GuidanceName))}")
         if self.mask is None:
-            object.__setattr__(self, "mask", "soft" if self.cell_share is None else "hard")
+            object.__setattr__(self, "mask", "soft" if self.cell_coverage is None else "hard")
         if self.mask not in get_args(MaskName):
             raise ConfigError(f"mask {self.mask!r} is not known; use one of {', '.join(get_args(MaskName))}")
         check_floor(self.floor)
         if not 0 <= self.step_size < torch.inf:
             raise ConfigError(f"step_size is {self.step_size:g}; it must be a finite number, 0 or more")
-        if self.cell_share is not None and not 0 < self.cell_share <= 1:
-            raise ConfigError(f"cell_share is {self.cell_share:g}; it is a share of a cell, above 0 and at most 1")
+        if self.cell_coverage is not None and not 0 < self.cell_coverage <= 1:
+            raise ConfigError(
+                f"cell_coverage is {self.cell_coverage:g}; it is a share of a cell, above 0 and at most 1"
+            )
         for name in ("ramp", "confidence"):
             if not 0 <= getattr(self, name) < torch.inf:
                 raise ConfigError(f"{name} is {getattr(self, name):g}; it must be a finite number, 0 or more")

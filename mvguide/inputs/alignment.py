@@ -7,12 +7,12 @@ from torch import Tensor
 
 from mvguide.config import InputConfig
 from mvguide.depth.align import Alignment, align_center, align_to_bounds, align_to_points, align_to_view, apply_line
-from mvguide.depth.files import DepthKind
+from mvguide.depth.maps import DepthKind
 from mvguide.errors import InputError
 from mvguide.geometry.camera import stack
 from mvguide.geometry.warp import splat
 from mvguide.inputs.sweeps import ENOUGH_POINTS, Hint, Say, some_points, swept_points
-from mvguide.view import View
+from mvguide.views.view import View
 
 
 def align_still(

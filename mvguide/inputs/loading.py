@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from mvguide.config import InputConfig, TrajectoryConfig, TrajectoryKind, ViewConfig
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
-from mvguide.geometry.keyframes import resample, start_at, through
+from mvguide.geometry.keyframes import interpolate_cameras, resample_trajectory, start_at
 from mvguide.geometry.trajectory import make_trajectory
-from mvguide.inputs.depths import complete_depths
-from mvguide.inputs.files import find_pictures
-from mvguide.inputs.reading import (
+from mvguide.inputs.finding import find_pictures
+from mvguide.inputs.missing_depth import complete_depths
+from mvguide.inputs.pictures import (
     camera_file,
     chosen_images,
     intrinsics_of,
@@ -20,8 +20,8 @@ from mvguide.inputs.reading import (
     read_view,
 )
 from mvguide.inputs.sweeps import Hint, Say
-from mvguide.moments import Moments
-from mvguide.view import View
+from mvguide.views.moments import Moments
+from mvguide.views.view import View
 
 _SOURCES = ("image", "views", "cameras", "video")
 
@@ -65,7 +65,11 @@ class Inputs:
             cameras = [view.camera.resize(first.camera.width, first.camera.height) for view in self.views]
             if len(cameras) < 2:
                 raise InputError("trajectory.kind 'views' runs through the views; there is one, give more")
-            return through(cameras, num_frames) if num_frames >= len(cameras) else resample(cameras, num_frames)
+            return (
+                interpolate_cameras(cameras, num_frames)
+                if num_frames >= len(cameras)
+                else resample_trajectory(cameras, num_frames)
+            )
         depth = first.median_depth if config.target_depth is None else config.target_depth
         return make_trajectory(kind, first.camera, num_frames, depth, **config.params())
 
@@ -86,7 +90,7 @@ class Inputs:
         size = camera.width, camera.height
         given = InputConfig(intrinsics=intrinsics_of(camera))
         cameras = camera_file(given, config.file, size).trajectory().resize(*size)
-        path = resample(cameras, num_frames)
+        path = resample_trajectory(cameras, num_frames)
         return path if self.posed else start_at(path, camera)
 
 

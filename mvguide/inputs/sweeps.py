@@ -10,7 +10,7 @@ from torch import Tensor
 from mvguide.depth.plane_sweep import plane_sweep
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
-from mvguide.view import View
+from mvguide.views.view import View
 
 Say = Callable[[str], None]
 """Told in a sentence what was made or scaled."""

@@ -10,7 +10,7 @@ from mvguide.errors import InputError
 
 if TYPE_CHECKING:
     from mvguide.geometry.camera import Camera
-    from mvguide.view import View
+    from mvguide.views.view import View
 
 DEFAULT_SCENE = "marbles"
 
@@ -58,14 +58,14 @@ class ExampleScene:
 
     def load(self, num_frames: int) -> "tuple[View, Camera]":
         """The view, and the scene's own camera path at a number of frames."""
-        from mvguide.files.transforms import read_transforms
-        from mvguide.geometry.keyframes import resample, start_at
-        from mvguide.view import View
+        from mvguide.cameras.transforms import read_transforms
+        from mvguide.geometry.keyframes import resample_trajectory, start_at
+        from mvguide.views.view import View
 
         view = View.from_files(
             self.image, self.depth, depth_unit=self.depth_unit, depth_kind="depth", intrinsics=self.intrinsics
         )
-        return view, start_at(resample(read_transforms(self.cameras).cameras, num_frames), view.camera)
+        return view, start_at(resample_trajectory(read_transforms(self.cameras).cameras, num_frames), view.camera)
 
 
 def packaged_scenes() -> dict[str, ExampleScene]:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mvguide.backbones import load_backbone
-from mvguide.backbones.base import Conditioning
+from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.svd import SvdBackbone
 from mvguide.diffusion.sampler import initial_noise, sample
 from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
@@ -43,7 +43,7 @@ def as_tensor(image: Image.Image) -> torch.Tensor:
 
 def ours(backbone: SvdBackbone, schedule: SigmaSchedule, seed: int, **settings) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    condition = backbone.prepare(as_tensor(picture()), Conditioning(FRAMES, **settings), generator)
+    condition = backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES, **settings), generator)
     shape = backbone.latent_shape(FRAMES, HEIGHT, WIDTH)
     x = initial_noise(shape, backbone.path, schedule, generator)
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_encode_is_scaled_and_does_not_depend_on_the_chunk(pipe) -> None:
 def test_any_size_that_the_vae_allows(pipe) -> None:
     """Latents of 7 x 9 do not divide by the UNet's 2: the stock pipeline fails there, the padded denoiser does not."""
     backbone = SvdBackbone(pipe, "test")
-    condition = backbone.prepare(as_tensor(picture(14, 18)), Conditioning(2))
+    condition = backbone.prepare(as_tensor(picture(14, 18)), ConditioningOptions(2))
     x = torch.randn(backbone.latent_shape(2, 14, 18))
     denoised = backbone.denoiser(condition)(x, torch.tensor(1.0, dtype=torch.float64))
     assert denoised.shape == (1, 2, 4, 7, 9)
@@ -110,8 +110,8 @@ def test_sizes(pipe) -> None:
         backbone.latent_shape(4, 16, 25)
     with pytest.raises(InputError, match="num_frames is 1"):
         backbone.latent_shape(1, 16, 16)
-    assert backbone.format.default_size(640, 480) == (20, 12)
-    assert SvdBackbone(build_pipeline(4), "test").format.default_size(1024, 576) == (64, 64)
+    assert backbone.native_size.default_size(640, 480) == (20, 12)
+    assert SvdBackbone(build_pipeline(4), "test").native_size.default_size(1024, 576) == (64, 64)
 
 
 def level(sigma: float) -> torch.Tensor:
@@ -122,7 +122,7 @@ def test_the_halves_of_guidance_one_after_the_other_give_the_same(pipe) -> None:
     backbone, x = SvdBackbone(pipe, "test"), torch.randn(1, FRAMES, 4, 8, 12)
     found = []
     for chunked in (False, True):
-        told = Conditioning(FRAMES, cfg_max=3.0, cfg_chunked=chunked)
+        told = ConditioningOptions(FRAMES, cfg_max=3.0, cfg_chunked=chunked)
         condition = backbone.prepare(as_tensor(picture()), told, torch.Generator().manual_seed(0))
         with torch.no_grad():
             found.append(backbone.denoiser(condition)(x, level(2.0)))
@@ -132,7 +132,9 @@ def test_the_halves_of_guidance_one_after_the_other_give_the_same(pipe) -> None:
 def test_checkpointing_changes_no_gradient_and_keeps_less(pipe) -> None:
     backbone = SvdBackbone(pipe, "test")
     generator = torch.Generator().manual_seed(0)
-    denoiser = backbone.denoiser(backbone.prepare(as_tensor(picture()), Conditioning(FRAMES, cfg_max=3.0), generator))
+    denoiser = backbone.denoiser(
+        backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES, cfg_max=3.0), generator)
+    )
     x = torch.randn(1, FRAMES, 4, 8, 12)
     gradients, estimates, kept = [], [], []
     for checkpointing in (False, True):
@@ -151,14 +153,16 @@ def test_checkpointing_changes_no_gradient_and_keeps_less(pipe) -> None:
     assert torch.equal(*estimates)
     assert kept[1] < 0.5 * kept[0]
     assert not any("forward" in vars(module) for module in pipe.unet.modules()), "the modules are as they were"
-    plain = backbone.denoiser(backbone.prepare(as_tensor(picture()), Conditioning(FRAMES, cfg_max=1.0), generator))
+    plain = backbone.denoiser(
+        backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES, cfg_max=1.0), generator)
+    )
     assert (gradients[0].abs() > 0).all()
     assert plain.condition.scale.tolist() == denoiser.for_gradient().condition.scale.tolist()
 
 
 def test_a_window_is_the_denoiser_of_that_part(pipe) -> None:
     backbone = SvdBackbone(pipe, "test")
-    denoiser = backbone.denoiser(backbone.prepare(as_tensor(picture()), Conditioning(FRAMES)))
+    denoiser = backbone.denoiser(backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES)))
     x = torch.randn(1, FRAMES, 4, 8, 12)
     part = denoiser.window(slice(2, 8), slice(3, 10))
     with torch.no_grad():
@@ -179,7 +183,7 @@ def test_half_precision_stays_near_and_keeps_x_in_float32(dtype: torch.dtype) ->
     results = []
     for backbone in (full, half):
         generator = torch.Generator().manual_seed(0)
-        condition = backbone.prepare(as_tensor(picture()), Conditioning(FRAMES), generator)
+        condition = backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES), generator)
         with torch.no_grad():
             results.append(backbone.denoiser(condition)(x, sigma))
         decoded = backbone.decode(results[-1])
@@ -196,19 +200,19 @@ def test_a_saved_folder_loads_and_says_the_same(folder: Path, pipe) -> None:
 
 
 def test_notes_of_a_model_are_read(folder: Path, tmp_path: Path) -> None:
-    asked = Conditioning(FRAMES)
-    plain = load_backbone(folder, device="cpu").complete(asked, flow=0.1)
+    asked = ConditioningOptions(FRAMES)
+    plain = load_backbone(folder, device="cpu").with_defaults(asked, flow=0.1)
     assert (plain.motion_bucket_id, plain.cfg_min, plain.cfg_max) == (127, 1, 3)  # SVD's own
     noted = shutil.copytree(folder, tmp_path / "noted")
     notes = {"motion_bucket_per_width": 1000, "hypers": [0.001, 900, 2], "guidance_scale": [1, 1.5]}
     (noted / "mvguide.json").write_text(json.dumps(notes))
     backbone = load_backbone(noted, device="cpu")
     assert backbone.notes.hypers == (0.001, 900.0, 2.0)
-    buckets = [backbone.complete(asked, flow).motion_bucket_id for flow in (0.1, 9.0, 0.0, None)]
+    buckets = [backbone.with_defaults(asked, flow).motion_bucket_id for flow in (0.1, 9.0, 0.0, None)]
     assert buckets == [100, 255, 1, 127]
-    assert (backbone.complete(asked).cfg_min, backbone.complete(asked).cfg_max) == (1, 1.5)
-    given = Conditioning(FRAMES, motion_bucket_id=7, cfg_min=2, cfg_max=4)
-    assert backbone.complete(given, flow=0.1) == given
+    assert (backbone.with_defaults(asked).cfg_min, backbone.with_defaults(asked).cfg_max) == (1, 1.5)
+    given = ConditioningOptions(FRAMES, motion_bucket_id=7, cfg_min=2, cfg_max=4)
+    assert backbone.with_defaults(given, flow=0.1) == given
     scale = backbone.prepare(as_tensor(picture()), asked).scale
     torch.testing.assert_close(scale, torch.linspace(1, 1.5, FRAMES))
     for text in ("no json", '{"hypers": [1, 2]}', '{"guidance_scale": 3}', '{"motion_bucket_per_width": "fast"}', "[]"):

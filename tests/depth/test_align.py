@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from mvguide.depth.align import align_center, align_to_bounds, align_to_points, align_to_view
-from mvguide.depth.files import Depth, read_depth
 from mvguide.depth.kind import FAR
+from mvguide.depth.maps import Depth, read_depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from tests.real_data import DATA, needs_data, redwood, seven_scenes

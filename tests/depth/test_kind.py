@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvguide.depth.formats import read_stored
 from mvguide.depth.kind import FAR, disparity_evidence, disparity_to_depth, looks_like_disparity
+from mvguide.files.depth_formats import read_stored
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 ROOMS = ["redwood_rgbd/depth/*.png", "7scenes_rgbd/*.depth.png", "nyu_single/depth.png"]

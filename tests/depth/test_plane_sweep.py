@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from mvguide.depth.files import Depth, resize_depth
+from mvguide.depth.maps import Depth, resize_depth
 from mvguide.depth.plane_sweep import depth_range, plane_sweep
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack

@@ -14,7 +14,7 @@ from mvguide.evaluation.camera_error import align_sim3, path_error
 from mvguide.geometry.camera import Camera
 from mvguide.geometry.trajectory import orbit, pan, truck
 from mvguide.scenes import packaged_scene
-from mvguide.warps import warp_views
+from mvguide.views.warps import warp_views
 
 
 def rotation(seed: int = 0, degrees: float | None = None) -> torch.Tensor:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mvguide.drawing.error_pictures import BRIGHTEST, error_frames, heat
 from mvguide.errors import InputError
-from mvguide.evaluation.error_pictures import BRIGHTEST, error_frames, heat
 from mvguide.evaluation.report import cell, table
 from mvguide.evaluation.scores import Truth, score
 from mvguide.geometry.camera import Camera, stack

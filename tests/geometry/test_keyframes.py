@@ -1,11 +1,11 @@
-"""Recorded paths: resampled, and moved to another start; `through` is tested with the trajectories."""
+"""Recorded paths: resampled, and moved to another start; `interpolate_cameras` is tested with the trajectories."""
 
 import pytest
 import torch
 
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
-from mvguide.geometry.keyframes import resample, start_at
+from mvguide.geometry.keyframes import resample_trajectory, start_at
 from mvguide.geometry.trajectory import orbit, truck
 
 CAMERA = Camera.from_fov(60, 64, 48)
@@ -14,15 +14,15 @@ CAMERA = Camera.from_fov(60, 64, 48)
 def test_resampling_keeps_the_ends_and_the_path() -> None:
     path = orbit(CAMERA, 9, degrees=20, target_depth=2.0)
     for count in (2, 5, 9, 17, 30):
-        again = resample(path, count)
+        again = resample_trajectory(path, count)
         assert len(again) == count
         assert torch.equal(again.world_to_camera[0], path.world_to_camera[0])
         assert torch.equal(again.world_to_camera[-1], path.world_to_camera[-1])
-    finer = resample(path, 17)
+    finer = resample_trajectory(path, 17)
     torch.testing.assert_close(finer.world_to_camera[::2], path.world_to_camera)
     angles = orbit(CAMERA, 17, degrees=20, target_depth=2.0)
     torch.testing.assert_close(finer.world_to_camera[:, :3, :3], angles.world_to_camera[:, :3, :3])
-    assert torch.equal(resample(path, 9).world_to_camera, path.world_to_camera)
+    assert torch.equal(resample_trajectory(path, 9).world_to_camera, path.world_to_camera)
 
 
 def test_a_path_starts_where_it_is_told_to() -> None:
@@ -37,10 +37,10 @@ def test_a_path_starts_where_it_is_told_to() -> None:
 def test_what_cannot_be_used_is_refused() -> None:
     path = orbit(CAMERA, 5, degrees=20, target_depth=2.0)
     with pytest.raises(InputError, match="num_frames is 1"):
-        resample(path, 1)
+        resample_trajectory(path, 1)
     with pytest.raises(InputError, match="at least 2 are needed"):
-        resample(path[:1], 5)
+        resample_trajectory(path[:1], 5)
     with pytest.raises(InputError, match="method is 'linear'"):
-        resample(path, 5, method="linear")
+        resample_trajectory(path, 5, method="linear")
     with pytest.raises(InputError, match="resize its cameras first"):
         start_at(path.resize(32, 24), CAMERA)

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mvguide.errors import InputError
-from mvguide.geometry import TRAJECTORIES, Camera, make_trajectory, orbit, stack, through
+from mvguide.geometry import TRAJECTORIES, Camera, interpolate_cameras, make_trajectory, orbit, stack
 
 DEPTH = 2.5
 
@@ -139,7 +139,7 @@ def test_through_hits_every_key_exactly(method: str, num_frames: int) -> None:
     wide = keys.intrinsics.clone()
     wide[2, 0, 0] *= 1.5
     keys = replace(stack([keys[0], keys[1], keys[2], keys[1]]), intrinsics=wide[[0, 1, 2, 1]])
-    batch = through(keys, num_frames, method=method)
+    batch = interpolate_cameras(keys, num_frames, method=method)
     assert batch.batch_shape == (num_frames,)
     batch.check()
     for i in range(4):
@@ -151,7 +151,7 @@ def test_through_hits_every_key_exactly(method: str, num_frames: int) -> None:
 def test_slerp_is_halfway_between_two_keys() -> None:
     camera = start_camera()
     end = make_trajectory("pan", camera, 2, DEPTH, degrees=40)[1]
-    middle = through([camera, end], 3)[1]
+    middle = interpolate_cameras([camera, end], 3)[1]
     expected = make_trajectory("pan", camera, 2, DEPTH, degrees=20)[1]
     torch.testing.assert_close(middle.world_to_camera, expected.world_to_camera)
 
@@ -161,7 +161,7 @@ def test_cubic_is_smoother_than_slerp_at_a_corner() -> None:
     keys = [camera, make_trajectory("truck", camera, 2, DEPTH)[1], make_trajectory("pedestal", camera, 2, DEPTH)[1]]
 
     def jerk(method: str) -> float:
-        return float(through(keys, 41, method=method).center.diff(n=2, dim=0).norm(dim=-1).max())
+        return float(interpolate_cameras(keys, 41, method=method).center.diff(n=2, dim=0).norm(dim=-1).max())
 
     assert jerk("cubic") < 0.2 * jerk("slerp")
 
@@ -209,8 +209,8 @@ def test_bad_starts_and_keys_are_refused() -> None:
     with pytest.raises(InputError, match="batch of"):
         orbit(stack([camera]), 5, target_depth=DEPTH)
     with pytest.raises(InputError, match="at least 2"):
-        through([camera], 5)
+        interpolate_cameras([camera], 5)
     with pytest.raises(InputError, match="frame of its own"):
-        through([camera] * 4, 3)
+        interpolate_cameras([camera] * 4, 3)
     with pytest.raises(InputError, match="'slerp' or 'cubic'"):
-        through([camera] * 2, 3, method="linear")
+        interpolate_cameras([camera] * 2, 3, method="linear")

@@ -15,11 +15,11 @@ from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
 from mvguide.diffusion.solvers import Heun, Step
 from mvguide.errors import ConfigError
-from mvguide.guidance.aim import HolePull, Targets
 from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.guides import GuidanceSettings, NoGuidance, make_guidance
-from mvguide.guidance.table import LambdaTable
+from mvguide.guidance.targets import HolePull, Targets
 from mvguide.guidance.tiles import make_tiles
+from mvguide.tables.table import LambdaTable
 
 DATA = Path(__file__).parents[1] / "data"
 SCHEDULE = SigmaSchedule(karras_sigmas(6))
@@ -238,7 +238,7 @@ def test_what_cannot_be_is_refused() -> None:
         PosteriorGradient(targets, table(1.0), tiles=17)
     with pytest.raises(ConfigError, match="cannot be cut into tiles"):
         PosteriorGradient(targets, table(1.0), tiles=2).gradient(Waves(), torch.randn(SHAPE), HALF)
-    for settings in ({"mask": "fuzzy"}, {"cell_share": 0.0}, {"ramp": -1.0}, {"confidence": float("nan")}):
+    for settings in ({"mask": "fuzzy"}, {"cell_coverage": 0.0}, {"ramp": -1.0}, {"confidence": float("nan")}):
         with pytest.raises(ConfigError, match=next(iter(settings))):
             GuidanceSettings(**settings)  # type: ignore[arg-type]
 

@@ -13,9 +13,9 @@ from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
 from mvguide.diffusion.solvers import DpmPp2M, FirstOrder, Guided, Heun, Step, first_order
 from mvguide.errors import ConfigError, InputError
-from mvguide.guidance.aim import HolePull
 from mvguide.guidance.guides import Blend, GuidanceSettings, NoGuidance, Targets, TopShare, make_guidance
-from mvguide.guidance.table import LambdaTable
+from mvguide.guidance.targets import HolePull
+from mvguide.tables.table import LambdaTable
 
 DATA = Path(__file__).parents[1] / "data"
 PATH = VarianceExploding()

@@ -10,10 +10,10 @@ from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, flow_sigmas, karras_sigmas
 from mvguide.diffusion.solvers import Guided, Heun, Step
 from mvguide.errors import ConfigError
-from mvguide.guidance.aim import Targets
 from mvguide.guidance.guides import Blend, GuidanceSettings, NoGuidance, make_guidance
 from mvguide.guidance.resample import Resample
-from mvguide.guidance.table import LambdaTable
+from mvguide.guidance.targets import Targets
+from mvguide.tables.table import LambdaTable
 
 PATHS = {"VE": VarianceExploding(), "VP": CosineVP(), "flow": FlowMatching()}
 SCHEDULE = SigmaSchedule(karras_sigmas(8))

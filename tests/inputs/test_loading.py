@@ -9,16 +9,16 @@ import pytest
 import torch
 import yaml
 
+from mvguide.cameras.redwood import write_log
+from mvguide.cameras.transforms import write_transforms
 from mvguide.config import InputConfig, TrajectoryConfig, ViewConfig
 from mvguide.errors import FileError, InputError
 from mvguide.files.images import write_png
-from mvguide.files.redwood import write_log
-from mvguide.files.transforms import write_transforms
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera, stack
 from mvguide.inputs import Inputs, load_inputs, with_scene
 from mvguide.scenes import packaged_scene
-from mvguide.warps import warp_views
+from mvguide.views.warps import warp_views
 from tests.real_data import DATA, needs_data, psnr
 from tools.bench_inputs import captures
 

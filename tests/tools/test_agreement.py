@@ -6,9 +6,9 @@ from torch import Tensor
 
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
 from mvguide.diffusion.solvers import Step
-from mvguide.guidance.aim import Targets
 from mvguide.guidance.guides import Blend
-from mvguide.guidance.table import LambdaTable
+from mvguide.guidance.targets import Targets
+from mvguide.tables.table import LambdaTable
 from tools.quality.agreement import AgreementBlend, FlowGatedBlend, channel_flow
 
 FRAMES, CHANNELS, SIDE = 4, 4, 16

@@ -15,9 +15,9 @@ from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
 from mvguide.errors import MvguideError
 from mvguide.files.images import read_image
 from mvguide.guidance.guides import GuidanceSettings
-from mvguide.guidance.search import search_hypers
-from mvguide.guidance.table import LambdaTable
-from mvguide.pipeline import MultiViewPipeline
+from mvguide.pipeline.pipeline import MultiViewPipeline
+from mvguide.tables.search import search_hypers
+from mvguide.tables.table import LambdaTable
 from tools.bench_quality import bench, build_parser
 from tools.quality.conditions import CALIBRATION
 from tools.quality.figures import gains, strip_file

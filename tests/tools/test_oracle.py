@@ -11,7 +11,7 @@ from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
 from mvguide.diffusion.solvers import Heun, Step
 from mvguide.guidance.guides import Blend, Targets
-from mvguide.guidance.table import LambdaTable
+from mvguide.tables.table import LambdaTable
 from tools.quality.oracle import ErrorMoments, OracleBlend, describe, oracle_weight, pooled_table
 
 F, C, H = 4, 3, 6

@@ -12,8 +12,8 @@ from torch.nn.functional import avg_pool2d
 
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.solvers import Guided, Step
-from mvguide.guidance.aim import HolePull, Targets
-from mvguide.guidance.table import LambdaTable
+from mvguide.guidance.targets import HolePull, Targets
+from mvguide.tables.table import LambdaTable
 
 _WINDOW = 5
 _STIFF = 1e-3  # share of the mean squared gradient that keeps flows of flat windows small

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from mvguide.depth.files import Depth
+from mvguide.depth.maps import Depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
-from mvguide.view import View
-from mvguide.warps import warp_views
+from mvguide.views.view import View
+from mvguide.views.warps import warp_views
 from tools.scenes import HELD_OUT, Scenes, render_scenes
 from tools.scenes.moves import NEW_SHARE, make_rays, sample_paths
 from tools.scenes.trace import centers, nearest

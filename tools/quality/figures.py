@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mvguide.evaluation.pictures import video_sheet
+from mvguide.drawing.sheets import video_sheet
 from mvguide.files.atomic import atomic_path
 from mvguide.files.images import read_image, write_png
 from tools.quality.report import Row, differences, of_method

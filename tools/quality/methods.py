@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones import Backbone
-from mvguide.backbones.base import Conditioning
-from mvguide.calibration import calibrate
+from mvguide.backbones.base import ConditioningOptions
 from mvguide.errors import InputError
 from mvguide.evaluation.metrics import psnr
 from mvguide.geometry.masks import push_pull_fill
-from mvguide.guidance.aim import Targets
 from mvguide.guidance.guides import GuidanceSettings
-from mvguide.guidance.rules import RuleName
-from mvguide.guidance.search import search_hypers
-from mvguide.guidance.table import LambdaTable
-from mvguide.pipeline import MultiViewPipeline
+from mvguide.guidance.targets import Targets
+from mvguide.pipeline.calibration import calibrate
+from mvguide.pipeline.pipeline import MultiViewPipeline
+from mvguide.tables.rules import RuleName
+from mvguide.tables.search import search_hypers
+from mvguide.tables.table import LambdaTable
 from tools.quality.agreement import AgreementBlend, FlowGatedBlend
 from tools.quality.oracle import ErrorMoments, OracleBlend
 from tools.quality.scenes import Scene
@@ -51,7 +51,7 @@ SETTINGS: dict[str, Settings] = {
     "calibrated, soft mask, confidence": {"table": calibrate, "mask": "soft", "confidence": 1.0},
     "constant 1, agreement": {"weight": 1.0, "guidance": AgreementBlend},
     "constant 1, flow-gated channels": {"weight": 1.0, "guidance": FlowGatedBlend},
-    "constant 1, whole cells": {"weight": 1.0, "cell_share": 1.0},
+    "constant 1, whole cells": {"weight": 1.0, "cell_coverage": 1.0},
     "constant 1, hole radius 1": {"weight": 1.0, "hole_radius": 1},
     "released table, top share": {"rule": "released", "guidance": "top_share"},
     "constant 0.5, top share": {"weight": 0.5, "guidance": "top_share"},
@@ -105,7 +105,7 @@ def guided(pipe: MultiViewPipeline, steps: int, seed: int, settings: Settings) -
             scene.cameras,
             schedule=schedule,
             size=(scene.truth.shape[-1], scene.truth.shape[-2]),
-            conditioning=Conditioning(frames, cfg_min=cfg_min, cfg_max=cfg_max),
+            conditioning=ConditioningOptions(frames, cfg_min=cfg_min, cfg_max=cfg_max),
             generator=torch.Generator().manual_seed(seed),
             **chosen,  # type: ignore[arg-type]
         ).frames

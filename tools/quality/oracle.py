@@ -21,7 +21,7 @@ from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Guided, Step
 from mvguide.files.atomic import atomic_path
 from mvguide.guidance.guides import Targets
-from mvguide.guidance.table import LambdaTable
+from mvguide.tables.table import LambdaTable
 
 
 def oracle_weight(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

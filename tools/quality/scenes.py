@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mvguide.evaluation.metrics import psnr, sharpness_ratio, ssim
-from mvguide.view import View
-from mvguide.warps import Warps, warp_views
+from mvguide.views.view import View
+from mvguide.views.warps import Warps, warp_views
 from tools.quality.conditions import CONDITIONS, Condition, exact_view, scene_cameras
 from tools.scenes import Scenes
 

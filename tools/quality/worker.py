@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from mvguide.evaluation.pictures import mark_holes
-from mvguide.pipeline import MultiViewPipeline
+from mvguide.drawing.sheets import mark_holes
+from mvguide.pipeline.pipeline import MultiViewPipeline
 from tools.quality.figures import strip_file, write_strip
 from tools.quality.methods import make_methods, oracle_file, walk
 from tools.quality.report import SECONDS, Row
@@ -46,7 +46,7 @@ class Worker:
             torch.set_num_threads(setup.threads)
         self.setup = setup
         self.pipe = MultiViewPipeline.from_pretrained(setup.model, device=setup.device)
-        self.size = self.pipe.backbone.format.default_size(64, 64)[0]
+        self.size = self.pipe.backbone.native_size.default_size(64, 64)[0]
         if setup.compiled:
             unet = self.pipe.backbone.pipe.unet  # type: ignore[attr-defined]
             unet.forward = torch.compile(unet.forward)
@@ -55,7 +55,7 @@ class Worker:
 
     def scene(self, condition: str, seed: int) -> Scene:
         """A scene at the size and length that the model was trained for."""
-        return Scene(seed, self.size, self.pipe.backbone.format.frames, condition)
+        return Scene(seed, self.size, self.pipe.backbone.native_size.frames, condition)
 
     @torch.no_grad()
     def run(self, condition: str, seed: int, names: Sequence[str], shown: bool) -> list[Row]:

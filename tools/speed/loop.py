@@ -12,15 +12,15 @@ from tools.speed.timing import alternate
 def bench_loop() -> dict[str, Any]:
     from PIL import Image
 
-    from mvguide.backbones.base import Conditioning
-    from mvguide.guidance.table import LambdaTable
-    from mvguide.pipeline import MultiViewPipeline
+    from mvguide.backbones.base import ConditioningOptions
+    from mvguide.pipeline.pipeline import MultiViewPipeline
     from mvguide.scenes import packaged_scene
+    from mvguide.tables.table import LambdaTable
 
     pipe = MultiViewPipeline.from_pretrained("tiny", device="cpu")
     backbone: Any = pipe.backbone
     view, cameras = packaged_scene().load(num_frames=8)
-    size = backbone.format.default_size(view.camera.width, view.camera.height)
+    size = backbone.native_size.default_size(view.camera.width, view.camera.height)
     pixels = (view.fit(*size).image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     schedule = load_sigmas("sigmas_25")
@@ -32,7 +32,7 @@ def bench_loop() -> dict[str, Any]:
             cameras,
             schedule=schedule,
             table=table,
-            conditioning=Conditioning(8, motion_bucket_id=127, cfg_min=1.0, cfg_max=3.0),
+            conditioning=ConditioningOptions(8, motion_bucket_id=127, cfg_min=1.0, cfg_max=3.0),
             generator=torch.Generator().manual_seed(0),
         )
 

@@ -16,15 +16,15 @@ POST_MODES = ("unguided", "unguided, CFG chunked", "post", "post, kept activatio
 
 def post_step(mode: str, pixels: int = POST_PIXELS) -> Callable[[], Any]:
     """One step of 8 frames with classifier-free guidance on the embedded network."""
-    from mvguide.backbones.base import Conditioning
+    from mvguide.backbones.base import ConditioningOptions
     from mvguide.backbones.loading import load_backbone
     from mvguide.diffusion.solvers import Step
-    from mvguide.guidance.aim import Targets
     from mvguide.guidance.guides import GuidanceSettings, make_guidance
-    from mvguide.guidance.table import LambdaTable
+    from mvguide.guidance.targets import Targets
+    from mvguide.tables.table import LambdaTable
 
     backbone = load_backbone("tiny", device="cpu")
-    told = Conditioning(8, motion_bucket_id=50, cfg_min=1.0, cfg_max=3.0, cfg_chunked="chunked" in mode)
+    told = ConditioningOptions(8, motion_bucket_id=50, cfg_min=1.0, cfg_max=3.0, cfg_chunked="chunked" in mode)
     denoiser = backbone.denoiser(backbone.prepare(torch.rand(3, pixels, pixels), told))
     schedule = load_sigmas("sigmas_25")
     x = 20 * torch.randn(backbone.latent_shape(8, pixels, pixels))

@@ -12,10 +12,10 @@ from tools.speed.warp import warp_inputs
 
 
 def bench_preview() -> dict[str, Any]:
-    from mvguide.depth.files import Depth
+    from mvguide.depth.maps import Depth
     from mvguide.files.video import write_video
-    from mvguide.preview import preview
-    from mvguide.view import View
+    from mvguide.pipeline.preview import preview
+    from mvguide.views.view import View
 
     image, depth, camera, _ = warp_inputs()
     view = View(image.clamp(0, 1), camera, Depth(depth, torch.ones_like(depth, dtype=torch.bool), True))

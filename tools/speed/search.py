@@ -5,7 +5,7 @@ import statistics
 from typing import Any
 
 from mvguide.diffusion.schedule import load_sigmas
-from mvguide.guidance.search import V1_GRID, V2_GRID, V3_GRID, search_hypers
+from mvguide.tables.search import V1_GRID, V2_GRID, V3_GRID, search_hypers
 from tools.speed.timing import seconds
 
 

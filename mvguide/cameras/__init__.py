@@ -1,0 +1,1 @@
+"""Cameras from files, in every format that people have, and back."""

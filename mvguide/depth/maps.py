@@ -1,0 +1,249 @@
+"""Depth maps from files: whatever is stored comes out as z along the optical axis in scene units."""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvguide.depth.kind import disparity_evidence, disparity_to_depth
+from mvguide.errors import FileError, InputError
+from mvguide.files.depth_formats import read_stored
+
+DepthKind = Literal["depth", "disparity"]
+
+_ADVICE = "if it is inverse depth, declare it with --depth_kind disparity"
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A depth map: z along the optical axis (not the length of the ray), rows from the top."""
+
+    values: Tensor
+    """float32 [H, W], scene units, > 0 where valid, 0 elsewhere."""
+    valid: Tensor
+    """bool [H, W]: true where the depth is known."""
+    is_metric: bool
+    """False where the scale is invented (relative inverse depth), true where it is the file's times the given unit."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.values.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.values.shape[1]
+
+    @property
+    def median(self) -> float:
+        """Median of the valid depths, in scene units; NaN where there are none."""
+        return float(self.values[self.valid].median()) if bool(self.valid.any()) else math.nan
+
+
+def read_depth(
+    path: str | os.PathLike[str],
+    *,
+    unit: float = 1.0,
+    offset: float = 0.0,
+    kind: DepthKind | None = None,
+    invalid: float | None = None,
+    median_depth: float | None = None,
+    baseline: float | None = None,
+    focal: float | None = None,
+) -> Depth:
+    """Read a depth map from `.npy`, `.npz` (one array, or one named `depth`), `.pfm`, `.png`, `.tif` or `.exr`.
+
+    Depth is `z = unit * stored + offset`. There is no data where the file stores 0, +infinity, `invalid`, or in 16-bit
+    integers 65535 (the sensors' mark). NaN is refused unless `invalid=nan` declares it: undeclared, it is
+    nearly always the trace of a mistake further up.
+
+    Inverse depth (`kind="disparity"`, larger = nearer) becomes depth by `disparity_to_depth`: negatives are shifted to
+    0, 0 is far away (and valid), and the median depth is `median_depth`. No data: +infinity and `invalid` alone.
+
+    Stereo disparity (`kind="disparity"` with `baseline` and `focal`) is in pixels between two rectified cameras, and
+    metric: `z = baseline * focal / (unit * stored + offset)`. There is no data where the file stores 0, +infinity or
+    `invalid` (and 65535 in 16-bit integers), as for depth.
+
+    Args:
+        path: the file.
+        unit: scene units in one stored unit (0.001 for millimetres in a scene in metres); negative only with an offset,
+            for files that store nearness (`8 (1 - v/255)` is unit -8/255, offset 8). For stereo disparity pixels in
+            one stored unit (1/256 for KITTI), above 0.
+        offset: scene units added; for stereo disparity pixels (Middlebury's doffs).
+        kind: what is stored. None: depth, but refused where `looks_like_disparity` says that it is not; "depth"
+            believes the caller, and refuses negative values only.
+        invalid: one more stored value that means "no data"; may be NaN.
+        median_depth: scene units; for relative disparity only, 1 by default.
+        baseline: distance of the two cameras, scene units.
+        focal: focal length in pixels of this map, not of a picture of another size.
+
+    Raises:
+        FileError: missing, damaged, not a depth map, no valid value, negative depth, undeclared NaN, or inverse depth
+            that was not declared.
+        InputError: options that do not fit together.
+    """
+    _check_options(unit, offset, kind, median_depth)
+    is_stereo = _check_stereo(kind, unit, offset, median_depth, baseline, focal)
+    stored = read_stored(path)
+    is_relative = kind == "disparity" and not is_stereo
+    known = _known(stored, path, is_relative, invalid)
+    depth = np.zeros(stored.shape)
+    if baseline is not None and focal is not None:
+        depth[known] = _stereo_depth(unit * stored[known].astype(np.float64) + offset, path, baseline * focal)
+    elif is_relative:
+        # Disparity 0 everywhere would put all of the scene on the far plane: no map at all.
+        if not known.any() or (stored[known].max() <= 0 and np.ptp(stored[known]) == 0):
+            raise FileError(f"disparity map {path} has no value above 0: nothing in it is near; write it again")
+        depth[known] = disparity_to_depth(stored[known], 1.0 if median_depth is None else median_depth)
+    else:
+        with np.errstate(over="ignore"):
+            depth[known] = unit * stored[known].astype(np.float64) + offset
+        _check_depth(depth, known, path, kind)
+    with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, which is no data
+        values = torch.from_numpy(depth.astype(np.float32))
+    valid = torch.isfinite(values) & (values > 0)
+    if not bool(valid.any()):
+        raise FileError(f"depth map {path} has no depth that can be told from 0 or infinity; check unit {unit:g}")
+    return Depth(torch.where(valid, values, 0.0), valid, is_metric=not is_relative)
+
+
+def _check_options(unit: float, offset: float, kind: str | None, median_depth: float | None) -> None:
+    if kind not in (None, "depth", "disparity"):
+        raise InputError(f"depth_kind is {kind!r}; it is 'depth' or 'disparity'")
+    if not (math.isfinite(unit) and math.isfinite(offset)) or unit == 0 or (unit < 0 and offset <= 0):
+        raise InputError(f"depth_unit is {unit:g} with offset {offset:g}; give scene units per stored unit, above 0")
+    if median_depth is not None and kind != "disparity":
+        raise InputError("median_depth sets the scale of inverse depth; for depth give depth_unit instead")
+    if median_depth is not None and not (math.isfinite(median_depth) and median_depth > 0):
+        raise InputError(f"median_depth is {median_depth:g}; give a distance above 0 in scene units")
+
+
+def _check_stereo(
+    kind: str | None,
+    unit: float,
+    offset: float,
+    median_depth: float | None,
+    baseline: float | None,
+    focal: float | None,
+) -> bool:
+    """Whether the disparity is that of a stereo pair; refuses half of the numbers that it needs."""
+    if baseline is None and focal is None:
+        if kind == "disparity" and (unit != 1 or offset != 0):
+            raise InputError(
+                f"depth_unit is {unit:g}, but relative inverse depth has no unit; leave it out and give median_depth, "
+                "or for stereo give baseline and focal"
+            )
+        return False
+    if baseline is None or focal is None:
+        given, lacking = ("baseline", "focal") if focal is None else ("focal", "baseline")
+        raise InputError(f"{given} was given without {lacking}; stereo disparity needs both, relative disparity none")
+    if kind != "disparity":
+        raise InputError(f"baseline and focal belong to stereo disparity, but depth_kind is {kind!r}; say 'disparity'")
+    if not (0 < baseline < math.inf and 0 < focal < math.inf):
+        raise InputError(f"baseline is {baseline:g} and focal {focal:g}; both must be above 0 (scene units, pixels)")
+    if median_depth is not None:
+        raise InputError("median_depth sets the scale of relative disparity; baseline and focal already give one")
+    if unit < 0:
+        raise InputError(f"depth_unit is {unit:g}; for stereo disparity give pixels in one stored unit, above 0")
+    return True
+
+
+def _stereo_depth(disparity: np.ndarray, path: str | os.PathLike[str], product: float) -> np.ndarray:
+    """Depth baseline * focal / d; infinite, which is no data, where d is 0."""
+    behind = float((disparity < 0).mean())
+    if behind > 0:
+        raise FileError(
+            f"stereo disparity {path} is negative in {behind:.1%} of its pixels; if one negative number means no data, "
+            "declare it with --depth_invalid"
+        )
+    with np.errstate(divide="ignore", over="ignore"):
+        return product / disparity
+
+
+def _known(stored: np.ndarray, path: str | os.PathLike[str], is_relative: bool, invalid: float | None) -> np.ndarray:
+    """Where the file holds data, bool [H, W]; refuses NaN, -infinity and a map without data."""
+    known = np.ones(stored.shape, dtype=bool)
+    if invalid is not None:
+        known &= ~np.isnan(stored) if math.isnan(invalid) else stored != invalid
+    if not is_relative:
+        known &= stored != 0
+        if stored.dtype.kind in "iu" and stored.dtype.itemsize == 2:
+            known &= stored != 65535
+    share = float(np.isnan(stored[known]).mean()) if known.any() else 0.0
+    if share > 0:
+        raise FileError(
+            f"depth map {path} is NaN in {share:.1%} of its pixels; if that means no data, say --depth_invalid nan"
+        )
+    if np.isneginf(stored[known]).any():
+        raise FileError(f"depth map {path} holds -infinity; write no data as 0")
+    known &= np.isfinite(stored)
+    if not known.any():
+        raise FileError(
+            f"depth map {path} has no valid value: every pixel is 0 or marked as no data; check how it was written"
+        )
+    return known
+
+
+def _check_depth(depth: np.ndarray, known: np.ndarray, path: str | os.PathLike[str], kind: str | None) -> None:
+    """Refuse depth behind the camera, and inverse depth that nobody declared."""
+    behind = float((depth[known] < 0).mean())
+    if behind > 0:
+        raise FileError(
+            f"depth map {path} is negative in {behind:.1%} of its pixels; {_ADVICE}; "
+            "if one negative number means no data, declare it with --depth_invalid"
+        )
+    if kind is None:
+        evidence = disparity_evidence(depth)
+        if evidence.is_strong:
+            raise FileError(
+                f"depth map {path} looks like inverse depth, because {evidence}; {_ADVICE}; "
+                "if its values really are distances, say --depth_kind depth"
+            )
+
+
+def resize_depth(depth: Depth, width: int, height: int) -> Depth:
+    """Resize by taking the nearest pixel centre, so that near and far are never mixed into a distance that nothing has.
+
+    Column x of the result is column `floor((x + 1/2) * old / new)` of the map.
+
+    Args:
+        depth: the map.
+        width: columns wanted, at least 1.
+        height: rows wanted, at least 1.
+
+    Raises:
+        InputError: no pixels wanted.
+    """
+    if width < 1 or height < 1:
+        raise InputError(f"depth cannot be resized to {width} x {height}; both must be at least 1")
+    rows = ((2 * torch.arange(height) + 1) * depth.height) // (2 * height)
+    columns = ((2 * torch.arange(width) + 1) * depth.width) // (2 * width)
+    return Depth(depth.values[rows][:, columns], depth.valid[rows][:, columns], depth.is_metric)
+
+
+def fit_depth(depth: Depth, width: int, height: int) -> Depth:
+    """A depth map of the picture's size: resized where the shapes agree, refused where it shows something else.
+
+    Args:
+        depth: the map.
+        width: of the picture.
+        height: of the picture.
+
+    Raises:
+        InputError: the two shapes differ by more than a pixel of the smaller one.
+    """
+    if (depth.width, depth.height) == (width, height):
+        return depth
+    # Rounding may have cost a pixel of the smaller of the two, which is `scale` pixels of the picture.
+    scale = min(width / depth.width, height / depth.height)
+    if abs(width - depth.width * scale) > max(1.0, scale) or abs(height - depth.height * scale) > max(1.0, scale):
+        raise InputError(
+            f"depth is {depth.width} x {depth.height}, but the picture is {width} x {height}: another shape, so they "
+            "do not show the same; crop one like the other, and the intrinsics with it"
+        )
+    return resize_depth(depth, width, height)

@@ -1,0 +1,1 @@
+"""Pictures for people: sheets, plots, error maps."""

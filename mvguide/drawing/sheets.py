@@ -1,0 +1,113 @@
+"""Pictures of results: the sheet of a run, holes made visible, the lambda table as a plot."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from mvguide.tables.table import LambdaTable
+
+SMALLEST_TILE = 144
+LARGEST_TILE = 256
+MOST_COLUMNS = 8
+_MARGIN, _GAP, _BACKGROUND, _INK = 86, 6, (250, 250, 250), (30, 30, 30)
+
+
+def mark_holes(frames: Tensor, visible: Tensor) -> Tensor:
+    """Draw holes as diagonal stripes of two greens, which no photograph has by accident.
+
+    Args:
+        frames: ``[F, 3, H, W]`` in [0, 1].
+        visible: ``[F, 1, H, W]``, 1 = seen.
+
+    Returns:
+        ``[F, 3, H, W]``.
+    """
+    height, width = frames.shape[-2:]
+    period = max(4, height // 12)
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    stripe = ((rows + columns) % period < period // 2).to(frames)
+    light, dark = (frames.new_tensor(colour).view(3, 1, 1) for colour in ((0.35, 0.95, 0.45), (0.1, 0.55, 0.25)))
+    return torch.where(visible > 0.5, frames, stripe * light + (1 - stripe) * dark)
+
+
+def pick_columns(count: int, most: int = MOST_COLUMNS) -> list[int]:
+    """Frame numbers for a sheet: all of them, or ``most`` spread evenly from the first to the last."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
+def video_sheet(
+    rows: Mapping[str, Tensor],
+    notes: Sequence[str] | None = None,
+    columns: Sequence[int] | None = None,
+    tile: int = SMALLEST_TILE,
+    labels: Sequence[str] | None = None,
+) -> Tensor:
+    """Videos above each other, frames across: ``[3, H', W']`` in [0, 1].
+
+    Args:
+        rows: title -> ``[F, 3, H, W]`` in [0, 1], all of one F and one size.
+        notes: a word for each frame, written under its column.
+        columns: frames to show; by default all of them, or 8 evenly spread.
+        tile: smaller pictures are enlarged, by whole pixels, to at least this many; large ones are reduced.
+        labels: names of the frames; their numbers by default.
+    """
+    first = next(iter(rows.values()))
+    count, _, height, width = first.shape
+    columns = pick_columns(count) if columns is None else columns
+    enlarged = max(1, -(-tile // max(height, width)))
+    scale = enlarged if enlarged > 1 else min(1.0, LARGEST_TILE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
+    font = ImageFont.load_default(size=14)
+    footer = 44 if notes else 26
+    margin = max(_MARGIN, *(16 + round(font.getlength(title)) for title in rows))
+    canvas = (margin + len(columns) * (size[0] + _GAP), _GAP + len(rows) * (size[1] + _GAP) + footer)
+    sheet = Image.new("RGB", canvas, _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for row, (title, video) in enumerate(rows.items()):
+        top = _GAP + row * (size[1] + _GAP)
+        draw.text((8, top + size[1] // 2 - 8), title, fill=_INK, font=font)
+        for column, index in enumerate(columns):
+            pixels = (video[index].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+            picture = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample)
+            sheet.paste(picture, (margin + column * (size[0] + _GAP), top))
+    bottom = _GAP + len(rows) * (size[1] + _GAP)
+    for column, index in enumerate(columns):
+        left = margin + column * (size[0] + _GAP)
+        draw.text((left, bottom), labels[index] if labels else f"frame {index}", fill=_INK, font=font)
+        if notes:
+            draw.text((left, bottom + 18), notes[index], fill=(110, 110, 110), font=font)
+    return torch.from_numpy(np.asarray(sheet).copy()).permute(2, 0, 1).float() / 255
+
+
+def plot_table(table: LambdaTable, path: str | Path) -> None:
+    """Draw the weights as a PNG: frames across, sigma down on a log scale (noisy at the top), colour = weight."""
+    from matplotlib.figure import Figure  # here, because it takes a second to import
+    from matplotlib.ticker import MaxNLocator
+
+    sigmas, weights = table.sigmas.numpy(), table.weights.numpy()
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    axes = figure.subplots()
+    frames = np.arange(weights.shape[1] + 1) - 0.5
+    mesh = axes.pcolormesh(frames, _edges(sigmas), weights, cmap="viridis", vmin=0, vmax=1)
+    axes.set_yscale("log")
+    axes.set_xlabel("frame")
+    axes.set_ylabel("noise level sigma (sampling runs downwards)")
+    axes.set_title(table.source or "lambda table", fontsize=10)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.colorbar(mesh, ax=axes, label="weight lambda / (1 + lambda): 0 = model, 1 = warp")
+    figure.savefig(path, dpi=120)
+
+
+def _edges(sigmas: np.ndarray) -> np.ndarray:
+    """Borders between levels: geometric means, and half a step beyond both ends; decreasing."""
+    logs = np.log(sigmas)
+    steps = np.diff(logs) if len(logs) > 1 else np.array([-1.0])
+    inner = (logs[1:] + logs[:-1]) / 2
+    return np.exp(np.concatenate([[logs[0] - steps[0] / 2], inner, [logs[-1] + steps[-1] / 2]]))

@@ -1,0 +1,175 @@
+"""Several results side by side: one sheet, one table."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mvguide.decoding import is_file, is_folder
+from mvguide.drawing.sheets import pick_columns, video_sheet
+from mvguide.errors import FileError, InputError
+from mvguide.evaluation.rendered import RenderedVideo, read_pictures, read_result
+from mvguide.evaluation.report import CAMERA_FIGURES, RESULT, read_evaluation, table
+from mvguide.evaluation.scores import COLUMNS, TEMPORAL
+from mvguide.files.atomic import output_folder
+from mvguide.files.images import write_png
+from mvguide.geometry.camera import Camera
+from mvguide.views.view import View
+
+SETTINGS = ("model", "guidance", "table", "solver", "steps", "seed", "seconds")
+FIGURES = (*COLUMNS, "perceptual", *TEMPORAL, "registered", *CAMERA_FIGURES)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of the results.
+
+    Args:
+        video: the result.
+        figures: of its evaluation; empty where there is none.
+        truth: frame number -> true picture, where an evaluation keeps it.
+        given: numbers of frames that are input views.
+    """
+
+    video: RenderedVideo
+    figures: dict[str, Any]
+    truth: dict[int, Path]
+    given: list[int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Results side by side.
+
+    Args:
+        videos: name -> ``[C, 3, H, W]``, the frames of the sheet, of the first result's size; ``truth`` first where
+            there is one.
+        numbers: which frames these are.
+        rows: name -> settings and figures.
+        notes: what is not alike, a sentence each.
+    """
+
+    videos: dict[str, Tensor]
+    numbers: list[int]
+    rows: dict[str, dict[str, Any]]
+    notes: list[str]
+
+    def text(self) -> str:
+        """The table as Markdown: figures, and under them settings."""
+        parts = [table("", self.rows, FIGURES), table("", self.rows, SETTINGS)]
+        parts.append("\n".join(f"* {note}" for note in self.notes))
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``sheet.png``, ``compare.md`` and ``compare.json``. Raises OutputError where it cannot be written."""
+        sheet = video_sheet(self.videos, labels=[f"frame {number}" for number in self.numbers])
+        with output_folder(folder) as out:
+            write_png(out / "sheet.png", sheet)
+            (out / "compare.md").write_text("# Results side by side\n\n![sheet](sheet.png)\n\n" + self.text())
+            document = {"frames": self.numbers, "rows": self.rows, "notes": self.notes}
+            (out / "compare.json").write_text(json.dumps(document, indent=2) + "\n")
+        return Path(folder)
+
+
+def compare_folders(folders: Sequence[str | Path], names: Sequence[str] | None = None) -> Comparison:
+    """Read result folders and evaluation folders, and put them side by side.
+
+    Sizes may differ: pictures are brought to the first one's by covering and cropping. Numbers of frames may not.
+
+    Args:
+        folders: at least two.
+        names: one for each; by default the folders' own, as much of their paths as tells them apart.
+
+    Raises:
+        FileError: a folder that is neither, or is damaged.
+        InputError: fewer than two, names that are not as many or not all different, or unlike numbers of frames.
+    """
+    if len(folders) < 2:
+        raise InputError("one result was given; give at least two to compare")
+    titles = _titles(folders, names)
+    entries = [_read(Path(folder)) for folder in folders]
+    first = entries[0].video
+    for folder, entry in zip(folders, entries, strict=True):
+        if len(entry.video.frames) != len(first.frames):
+            raise InputError(
+                f"{folder} has {len(entry.video.frames)} frames, but {folders[0]} has {len(first.frames)}; "
+                "only videos of as many frames can stand side by side"
+            )
+    truth = next((entry.truth for entry in entries if entry.truth), {})
+    given = next((entry.given for entry in entries if entry.truth), [])
+    shown = [number for number in sorted(truth) if number not in given] or list(range(len(first.frames)))
+    numbers = [shown[k] for k in pick_columns(len(shown))]
+    size = first.size
+    videos = {"truth": _fit(read_pictures([truth[number] for number in numbers]), size)} if truth else {}
+    notes = _differences(titles, entries)
+    for title, entry in zip(titles, entries, strict=True):
+        videos[title] = _fit(entry.video.frames[numbers], size)
+    rows = {title: {**entry.figures, **entry.video.settings} for title, entry in zip(titles, entries, strict=True)}
+    return Comparison(videos, numbers, rows, notes)
+
+
+def _read(folder: Path) -> Entry:
+    if is_file(folder / "evaluation.json"):
+        found = read_evaluation(folder)
+        video = read_result(folder / found["result"])
+        pictures = {number: folder / "truth" / f"{number:04d}.png" for number in found["frames"]}
+        if any(number >= len(video.frames) or not is_file(path) for number, path in pictures.items()):
+            raise FileError(
+                f"evaluation {folder} does not fit its result or keeps no truth; run mvguide evaluate again"
+            )
+        given = found.get("given")
+        numbers = [number for number in given if isinstance(number, int)] if isinstance(given, list) else []
+        return Entry(video, dict(found["rows"][RESULT]), pictures, numbers)
+    if is_folder(folder) and not is_folder(folder / "images"):
+        raise FileError(f"folder {folder} is neither a result (images/) nor an evaluation (evaluation.json)")
+    return Entry(read_result(folder), {}, {}, [])
+
+
+def _titles(folders: Sequence[str | Path], names: Sequence[str] | None) -> list[str]:
+    if names is not None:
+        if len(names) != len(folders):
+            raise InputError(f"{len(names)} names were given for {len(folders)} results; give one for each")
+        titles = [str(name) for name in names]
+    else:
+        parts = [Path(folder).resolve().parts for folder in folders]
+        deepest = max(map(len, parts))
+        for count in range(1, deepest + 1):
+            titles = ["/".join(part[-count:]) for part in parts]
+            if len(set(titles)) == len(titles):
+                break
+    twice = [title for title in titles if titles.count(title) > 1 or title == "truth"]
+    if twice:
+        raise InputError(f"{twice[0]!r} does not tell the results apart; give each another name with --names")
+    return titles
+
+
+def _fit(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Frames ``[F, 3, H, W]`` brought to (width, height) as views are."""
+    import torch
+
+    if (frames.shape[-1], frames.shape[-2]) == size:
+        return frames
+    camera = Camera.from_fov(60, frames.shape[-1], frames.shape[-2])
+    return torch.stack([View(frame, camera).fit(*size).image for frame in frames])
+
+
+def _differences(titles: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+    """What makes figures or pictures of the entries hard to compare."""
+    notes = []
+    first = entries[0].video.size
+    for title, entry in zip(titles, entries, strict=True):
+        if entry.video.size != first:
+            notes.append(
+                f"{title} is {entry.video.size[0]} x {entry.video.size[1]}, {titles[0]} {first[0]} x {first[1]}: "
+                "brought to the same size on the sheet; figures are of each one's own size"
+            )
+        if not entry.figures and any(other.figures for other in entries):
+            notes.append(f"{title} has no figures: it is a result folder; give the folder of mvguide evaluate")
+    scored = {title: sorted(set(entry.truth) - set(entry.given)) for title, entry in zip(titles, entries, strict=True)}
+    kept = {title: frames for title, frames in scored.items() if frames}
+    if len({tuple(frames) for frames in kept.values()}) > 1:
+        notes.append("the evaluations are of unlike frames: " + ", ".join(f"{t} {f}" for t, f in kept.items()))
+    return notes

@@ -1,0 +1,244 @@
+"""Reading views: pictures with their cameras and depth, straightened, resized and cropped together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mvguide.cameras.formats import find_format, read_cameras
+from mvguide.cameras.posed import PosedImages
+from mvguide.config import InputConfig, ViewConfig
+from mvguide.depth.maps import Depth, fit_depth, read_depth, resize_depth
+from mvguide.depth.sequence import read_depths
+from mvguide.errors import InputError
+from mvguide.files.images import read_image
+from mvguide.files.video import read_video
+from mvguide.geometry.camera import Camera
+from mvguide.geometry.lens import Lens, undistort
+from mvguide.inputs.finding import crop_box, find_depth, find_depths, find_pictures, pair
+from mvguide.views.view import DEFAULT_FOV, View
+
+
+def read_view(config: InputConfig, view: ViewConfig) -> View:
+    """One picture with its own settings, or where it has none those of all."""
+    image = _picture(config, view.image)
+    size = image.shape[2], image.shape[1]
+    own = view.fov is not None or view.intrinsics is not None
+    fov, intrinsics = (view.fov, view.intrinsics) if own else (config.fov, config.intrinsics)
+    camera = _camera(size, fov, intrinsics, config.pixel_center, _world_to_camera(view))
+    path = view.depth or (config.depth and str(find_depth(config.depth, Path(view.image))))
+    depth = None if path is None else _depth(config, path)
+    return _shape(config, image, camera, depth, Path(view.image).name)
+
+
+def read_image_of(config: InputConfig, posed: PosedImages, index: int, file: Path) -> View:
+    """One picture of a camera file."""
+    image, one = _picture(config, file), posed.images[index]
+    path: Path | None = None
+    if config.depth is not None:
+        path = find_depth(config.depth, file)
+    elif one.depth_name is not None and posed.folder is not None:
+        path = posed.folder / one.depth_name
+    depth = None if path is None else _depth(config, str(path))
+    camera = one.camera.resize(image.shape[2], image.shape[1])
+    return _shape(config, image, camera, depth, file.name, one.lens)
+
+
+def read_footage(config: InputConfig, source: str) -> list[View]:
+    """Frames of a film or folder, all from one camera, or each from its own."""
+    folder = Path(source)
+    names = [path.name for path in find_pictures(source)] if folder.is_dir() else []
+    frames = [read_image(folder / name) for name in names] if names else list(read_video(source))
+    if any(frame.shape != frames[0].shape for frame in frames):
+        raise InputError(f"pictures of {source} have unlike sizes; a video's frames have one, bring them to it")
+    if config.already_cropped:
+        frames = [_cut(config, frame) for frame in frames]
+    size = frames[0].shape[2], frames[0].shape[1]
+    cameras, lenses = [_camera(size, config.fov, config.intrinsics, config.pixel_center, None)] * len(frames), None
+    if config.cameras is not None:
+        posed = camera_file(config, config.cameras, size)
+        if len(posed) != len(frames):
+            raise InputError(f"{config.cameras} has {len(posed)} cameras, but {source} has {len(frames)} frames")
+        cameras = [image.camera.resize(*size) for image in posed.images]
+        lenses = [image.lens for image in posed.images]
+    depths: Sequence[Depth | None] = [None] * len(frames)
+    if config.depth is not None:
+        files = find_depths(config.depth)
+        if len(files) != len(frames):
+            raise InputError(f"{config.depth} holds {len(files)} depth maps, but {source} has {len(frames)} frames")
+        depths = read_depths(
+            files,
+            unit=config.depth_unit,
+            offset=config.depth_offset,
+            kind=config.depth_kind,
+            invalid=config.depth_invalid,
+            baseline=config.depth_baseline,
+            focal=config.depth_focal,
+        )
+    return [
+        _shape(
+            config,
+            frame,
+            cameras[index],
+            depths[index],
+            names[index] if names else f"frame {index}",
+            lenses[index] if lenses else None,
+        )
+        for index, frame in enumerate(frames)
+    ]
+
+
+def camera_file(config: InputConfig, path: str, size: tuple[int, int] | None) -> PosedImages:
+    """Cameras of a file, told what its format has no place for: the picture's size and intrinsics.
+
+    A size that is not known is that of the first picture, where the file names pictures.
+    """
+    kind = find_format(path)
+    poses_only = kind in ("log", "tum", "matrices")
+    if poses_only and config.intrinsics is None:
+        raise InputError(f"{path} holds poses alone; give the pictures' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
+    if config.camera_size is not None:
+        size = pair(config.camera_size, "camera_size")
+    elif size is None and (poses_only or kind == "mvsnet"):
+        # Only for the names: any size will do.
+        found = read_cameras(path, size=(1, 1), intrinsics=(1.0, 1.0, 0.5, 0.5) if poses_only else None)
+        if found.folder is None:
+            raise InputError(f"{path} names no pictures; give their folder as --images")
+        size = picture_size(config, [found.picture(0)])
+    if poses_only:
+        return read_cameras(path, intrinsics=config.intrinsics, size=size, pixel_center=config.pixel_center)
+    if kind == "mvsnet":
+        return read_cameras(path, size=size, pixel_center=config.pixel_center)
+    return read_cameras(path, size=size) if kind == "transforms" else read_cameras(path)
+
+
+def picture_size(config: InputConfig, pictures: Sequence[Path] | None) -> tuple[int, int] | None:
+    """(width, height) of the first picture, as cameras without a size of their own are meant."""
+    if not pictures:
+        return None
+    image = _picture(config, pictures[0])
+    return image.shape[2], image.shape[1]
+
+
+def chosen_images(known: Sequence[str], use: Sequence[str | int] | None, source: str = "the camera file") -> list[int]:
+    """Numbers of the images of ``source``, of these names, that are to be views."""
+    if use is None:
+        return list(range(len(known)))
+    found = []
+    for name in map(str, use):
+        matches = [index for index, one in enumerate(known) if name in (one, Path(one).name, Path(one).stem)]
+        if not matches and name.isdecimal() and int(name) < len(known):
+            matches = [int(name)]
+        if len(matches) != 1:
+            some = ", ".join(known[:4])
+            raise InputError(f"use names {name!r}, but {source} has {len(known)} images ({some}, ...); name one")
+        found += matches
+    return found
+
+
+def intrinsics_of(camera: Camera) -> list[float]:
+    """fx, fy, cx, cy."""
+    matrix = camera.intrinsics
+    return [float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])]
+
+
+def _world_to_camera(view: ViewConfig) -> Tensor | None:
+    if view.camera_to_world is None:
+        return None
+    rows = view.camera_to_world
+    if len(rows) != 4 or any(len(row) != 4 for row in rows):
+        raise InputError(f"camera_to_world of {view.image} is not 4 x 4 numbers; give four rows of four")
+    matrix = torch.tensor(rows, dtype=torch.float64)
+    try:
+        return torch.linalg.inv(matrix)
+    except RuntimeError as error:
+        raise InputError(
+            f"camera_to_world of {view.image} has no inverse; give a rotation and a position, last row 0 0 0 1"
+        ) from error
+
+
+def _picture(config: InputConfig, path: str | Path) -> Tensor:
+    """The picture that the cameras are of."""
+    image = read_image(path)
+    return _cut(config, image) if config.already_cropped else image
+
+
+def _depth(config: InputConfig, path: str) -> Depth:
+    return read_depth(
+        path,
+        unit=config.depth_unit,
+        offset=config.depth_offset,
+        kind=config.depth_kind,
+        invalid=config.depth_invalid,
+        baseline=config.depth_baseline,
+        focal=config.depth_focal,
+    )
+
+
+def _shape(
+    config: InputConfig, image: Tensor, camera: Camera, depth: Depth | None, name: str, lens: Lens | None = None
+) -> View:
+    """A view without lens distortion, resized and cropped as the settings ask."""
+    if depth is not None:
+        depth = fit_depth(depth, image.shape[2], image.shape[1])
+    view = View(image, camera, depth, name)
+    if lens is not None and not lens.is_pinhole:
+        view = _straighten(view, lens)
+    if config.already_cropped:
+        return view
+    if config.resize is not None:
+        width, height = pair(config.resize, "resize")
+        depth = None if view.depth is None else resize_depth(view.depth, width, height)
+        view = View(_resize(view.image, width, height), view.camera.resize(width, height), depth, name)
+    if config.crop is not None:
+        left, top, width, height = crop_box(config.crop, view.camera.width, view.camera.height)
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        depth = view.depth
+        if depth is not None:
+            depth = replace(depth, values=depth.values[rows, columns], valid=depth.valid[rows, columns])
+        view = View(view.image[:, rows, columns], view.camera.crop(left, top, width, height), depth, name)
+    return view
+
+
+def _cut(config: InputConfig, image: Tensor) -> Tensor:
+    """The picture alone resized and cropped."""
+    if config.resize is not None:
+        image = _resize(image, *pair(config.resize, "resize"))
+    if config.crop is not None:
+        left, top, width, height = crop_box(config.crop, image.shape[2], image.shape[1])
+        image = image[:, top : top + height, left : left + width]
+    return image
+
+
+def _resize(image: Tensor, width: int, height: int) -> Tensor:
+    return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
+
+
+def _straighten(view: View, lens: Lens) -> View:
+    """The view as a pinhole camera would have taken it."""
+    image, inside = undistort(view.image, view.camera, lens)
+    depth = view.depth
+    if depth is not None:
+        values, _ = undistort(depth.values[None], view.camera, lens, mode="nearest")
+        valid, _ = undistort(depth.valid[None].float(), view.camera, lens, mode="nearest")
+        known = (valid[0] > 0.5) & inside
+        depth = Depth(torch.where(known, values[0], 0), known, depth.is_metric)
+    return View(image, view.camera, depth, view.name)
+
+
+def _camera(
+    size: tuple[int, int],
+    fov: float | None,
+    intrinsics: Sequence[float] | None,
+    center: float,
+    world_to_camera: Tensor | None,
+) -> Camera:
+    """Camera of a picture from what is known of its lens."""
+    if fov is not None and intrinsics is not None:
+        raise InputError("both fov and intrinsics were given; give one of them")
+    if intrinsics is not None:
+        return Camera.from_intrinsics(intrinsics, *size, world_to_camera, center).check()
+    return Camera.from_fov(DEFAULT_FOV if fov is None else fov, *size, world_to_camera).check()

@@ -1,0 +1,1 @@
+"""The pipeline: prepare, calibrate, sample, and what comes out."""

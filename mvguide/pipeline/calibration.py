@@ -1,0 +1,255 @@
+"""The calibrated table: the errors of model and warp, measured on the user's own input before the run.
+
+The truth is not there, so the warped video X stands in for it: a video of the same scene, the same motion and the same
+sharpness. Each frame of it is warped back into the view and out again, under a depth map that is wrong by as much as is
+assumed: the change e is an error of X of the kind that X itself has.
+
+* Model: at two noise levels X + sigma n and X + e + sigma n are denoised, with the same noise. D - X is the model's
+  error E_D; what of e comes out in the difference of the two is the gain G. In between and beyond, E_D^2 / sigma^2 and
+  G are linear in their logits over log sigma (for Gaussian data the slope is -2), and the model is never worse than the
+  first frame repeated.
+* Warp: E_I^2 is half of e^2, for e has two more passes where X has had one. With several views the part that wrong
+  depth has in it is measured instead, from each view to the others, and grows with the square of the distance.
+
+From these, `mvguide.tables.consistent.consistent_weights` computes the table.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mvguide.decoding import check_readable, decoding
+from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.errors import ConfigError, FileError
+from mvguide.files.atomic import atomic_path
+from mvguide.geometry.camera import stack
+from mvguide.geometry.distance import frame_distances
+from mvguide.geometry.masks import latent_visible, push_pull_fill
+from mvguide.geometry.warp import splat
+from mvguide.pipeline.encoding import Context
+from mvguide.tables.consistent import consistent_weights
+from mvguide.tables.table import LambdaTable
+from mvguide.views.view import View
+
+LEVELS = (0.7, 0.15)
+"""Noise levels that the model is measured at: four evaluations, a sixth of a run of 25 steps."""
+CALIBRATION = "calibration.npz"
+"""File of a result folder that keeps what was measured."""
+_ADVICE = "remove it, if it is a calibration, and render again"
+DEPTH_ERROR = 0.05
+"""Relative error of depth that is assumed where nothing is known of it: a good network's, or a plane sweep's."""
+_WAVES = 4  # half waves of the assumed error of depth across the picture: networks are wrong by regions
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, in the units of the latents.
+
+    Args:
+        sigmas: ``[2]`` decreasing.
+        model_error: ``[2, F]`` mean square error of the model on its own.
+        gain: ``[2, F]`` in (0, 1): how much of an error of x comes out in the estimate.
+        most_error: ``[F]`` mean square error of the first frame repeated.
+        warp_error: ``[F]`` mean square error of the warp, 0 for pinned frames.
+        distances: ``[F]`` camera distance of each frame, see ``Warps``.
+    """
+
+    sigmas: Tensor
+    model_error: Tensor
+    gain: Tensor
+    most_error: Tensor
+    warp_error: Tensor
+    distances: Tensor
+
+    def table(self, schedule: SigmaSchedule) -> LambdaTable:
+        """The best weights for a schedule; the measured values are interpolated in log sigma."""
+        levels = schedule.levels[:, None]
+        share = (levels / self.sigmas[1]).log() / (self.sigmas[0] / self.sigmas[1]).log()
+        kept = (self.model_error / self.sigmas[:, None] ** 2).clamp(1e-6, 1 - 1e-6)
+        kept, gain = (torch.lerp(ends[1].logit(), ends[0].logit(), share).sigmoid() for ends in (kept, self.gain))
+        model = torch.minimum(kept * levels**2, self.most_error)
+        weights = consistent_weights(schedule.sigmas, model, self.warp_error, gain)
+        weights[:, self.warp_error == 0] = 1
+        source = f"calibrated: E_I {self.warp_error.sqrt().max():.3g}, E_D {self.model_error.sqrt().amin():.3g} to "
+        return LambdaTable(weights, schedule.levels, f"{source}{self.model_error.sqrt().amax():.3g}")
+
+    def save(self, path: str | Path, key: str) -> None:
+        """Write to a ``.npz`` file, with a key that says what it is for."""
+        arrays = {name: value.numpy() for name, value in vars(self).items()}
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, key=np.array(key), **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> tuple["Measured", str]:
+        """What :meth:`save` wrote, and its key. Raises FileError for a file that cannot be read."""
+        file = check_readable(path, "calibration")
+        with decoding(file, "calibration", _ADVICE), np.load(file, allow_pickle=False) as stored:
+            key = str(stored["key"])
+            arrays = [torch.from_numpy(stored[name].astype(np.float64)) for name in cls.__dataclass_fields__]
+        frames = arrays[-1].shape
+        shapes = [(2,), (2, *frames), (2, *frames), frames, frames, frames]
+        if [tuple(array.shape) for array in arrays] != shapes or not all(a.isfinite().all() for a in arrays[:-1]):
+            raise FileError(f"calibration {path} holds arrays that are no measured errors of one video; {_ADVICE}")
+        return cls(*arrays), key
+
+
+def calibrate(
+    known: Context,
+    *,
+    depth_error: float = DEPTH_ERROR,
+    cache: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> LambdaTable:
+    """The table of what model and warps are worth on this input: :func:`measure`, then :meth:`Measured.table`.
+
+    Args:
+        known: what is known before the first step.
+        depth_error: see :func:`measure`.
+        cache: file that keeps what was measured; used again where nothing changed but schedule, solver and seed.
+        say: told the two errors in a sentence.
+
+    Raises:
+        ConfigError: nothing is guided, or a depth error out of range.
+        FileError: a cache that cannot be read.
+    """
+    key = _key(known, depth_error)
+    found = None
+    if cache is not None and Path(cache).is_file():
+        kept, kept_key = Measured.load(cache)
+        found = kept if kept_key == key else None
+    if found is None:
+        found = measure(known, depth_error=depth_error)
+        if cache is not None:
+            Path(cache).parent.mkdir(parents=True, exist_ok=True)
+            found.save(cache, key)
+    table = found.table(known.schedule)
+    if say is not None:
+        say(table.source)
+    return table
+
+
+def measure(known: Context, *, depth_error: float = DEPTH_ERROR) -> Measured:
+    """Measure what the model and the warps of these views are worth; see the module.
+
+    The noise is that of a generator with a fixed seed: the run's own stays what it is without calibration.
+
+    Args:
+        known: what is known before the first step.
+        depth_error: relative error of depth that is assumed where one view alone cannot tell, in [0, 1).
+
+    Raises:
+        ConfigError: nothing is guided, or a depth error out of range.
+    """
+    if known.targets is None:
+        raise ConfigError("a calibrated table was asked for, but guidance is 'none'; drop one of the two")
+    if not 0 < depth_error < 1:
+        raise ConfigError(f"depth_error is {depth_error:g}; it is a share of the depth, above 0 and below 1")
+    backbone, targets, warps = known.backbone, known.targets, known.warps
+    device = targets.latents.device
+    by_distance = _between_views(known) if known.moments is None else None
+    again, seen = _there_and_back(known, depth_error if by_distance is None else 0.0)
+    cells = ((latent_visible(seen, backbone.vae_scale_factor).to(device) > 0) & (targets.visible > 0)).float()
+    change = (backbone.encode(again, known.chunk).to(device) - targets.latents) * cells
+    size = _mean(change**2, cells)
+    denoiser = backbone.denoiser(known.condition)
+    sigmas = torch.tensor(LEVELS, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    errors, gains = [], []
+    for sigma in sigmas:
+        x = targets.latents + float(sigma) * torch.randn(change.shape, generator=generator).to(device)
+        found = denoiser(x[None], sigma)[0]
+        errors.append(_mean((found - targets.latents) ** 2, cells))
+        answer = denoiser((x + change)[None], sigma)[0] - found
+        gains.append((_mean(answer * change, cells) / size.clamp(min=1e-12)).clamp(0.01, 0.999))
+    most = _mean((targets.latents - targets.latents[:1]) ** 2, cells)
+    warp_error = size / 2
+    if by_distance is not None:
+        warp_error = warp_error + by_distance * warps.distances.clamp(max=1e3) ** 2
+    warp_error = torch.where(warps.pinned, 0.0, warp_error.clamp(min=1e-9))
+    return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error, warps.distances.double())
+
+
+def _key(known: Context, depth_error: float) -> str:
+    """What the measured errors depend on, as a digest."""
+    digest = hashlib.sha256(f"{known.backbone.name} {depth_error} {LEVELS}".encode())
+    tensors = [known.trajectory.intrinsics, known.trajectory.world_to_camera, known.warps.image, known.warps.visible]
+    for view in known.views:
+        tensors += [view.image, view.require_depth().values, view.camera.world_to_camera]
+    tensors += list(known.condition.tensors.values())
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().double().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _bent(view: View, amount: float) -> View:
+    """The view with a smooth error on its depth, of that relative rms."""
+    depth = view.require_depth()
+    coarse = torch.randn(1, 1, _WAVES, _WAVES, generator=torch.Generator().manual_seed(0))
+    field = interpolate(coarse, depth.values.shape, mode="bicubic", align_corners=True)[0, 0]
+    field = field / field.square().mean().sqrt()
+    return replace(view, depth=replace(depth, values=depth.values * (amount * field).exp()))
+
+
+def _there_and_back(known: Context, depth_error: float) -> tuple[Tensor, Tensor]:
+    """Each frame's warp, warped into the view that shows most of it and out again: ``[F, 3, H, W]``, ``[F, 1, H, W]``.
+
+    Holes are filled. On the way out the view's depth is wrong by ``depth_error``.
+    """
+    trajectory, warps = known.trajectory, known.warps
+    owners = warps.shares.argmax(0).tolist()
+    fitted = {
+        index: _bent(known.views[index].fit(trajectory.width, trajectory.height), depth_error) for index in set(owners)
+    }
+    images, seen = [], []
+    for frame, index in enumerate(owners):
+        view, camera = fitted[index], stack([trajectory[frame]])
+        valid = (warps.visible[frame, 0] > 0) & (warps.depth[frame, 0] > 0)
+        back = splat(warps.image[frame], warps.depth[frame, 0], trajectory[frame], stack([view.camera]), valid=valid)
+        depth = view.require_depth()
+        out = splat(
+            push_pull_fill(back.image, back.visible)[0],
+            depth.values,
+            view.camera,
+            camera,
+            valid=depth.valid & (back.visible[0, 0] > 0),
+        )
+        images.append(push_pull_fill(out.image, out.visible)[0])
+        seen.append(out.visible[0])
+    return torch.stack(images), torch.stack(seen)
+
+
+def _between_views(known: Context) -> Tensor | None:
+    """Mean square error of warps from view to view, per squared distance; None for one view, or views too far apart."""
+    backbone, device = known.backbone, known.backbone.device
+    fitted = [view.fit(known.trajectory.width, known.trajectory.height) for view in known.views]
+    total, weight = 0.0, 0.0
+    for index, view in enumerate(fitted):
+        others = [k for k in range(len(fitted)) if k != index]
+        if not others:
+            return None
+        targets = stack([fitted[k].camera for k in others])
+        depth = view.require_depth()
+        distances = frame_distances(view.camera, targets, depth.values, depth.valid)
+        warp = splat(view.image, depth.values, view.camera, targets, valid=depth.valid)
+        filled = push_pull_fill(warp.image, warp.visible)
+        both = torch.cat([filled, torch.stack([fitted[k].image for k in others])])
+        encoded = backbone.encode(both, known.chunk).to(device)
+        found, truth = encoded.chunk(2)
+        seen = latent_visible(warp.visible, backbone.vae_scale_factor).to(device)
+        errors, cells = _mean((found - truth) ** 2, seen), seen.sum(dim=(1, 2, 3)).double().cpu()
+        usable = (cells > 0) & (distances > 0)
+        total += float((errors * cells * distances**2)[usable].sum())
+        weight += float((cells * distances**4)[usable].sum())
+    return torch.tensor(total / weight, dtype=torch.float64) if weight > 0 else None
+
+
+def _mean(values: Tensor, cells: Tensor) -> Tensor:
+    """Mean over channels and the chosen cells of each frame, ``[F]`` float64 on the CPU; 0 where there are none."""
+    total = (values * cells).sum(dim=(1, 2, 3)).double()
+    return (total / (values.shape[1] * cells.sum(dim=(1, 2, 3)).double()).clamp(min=1)).cpu()

@@ -1,0 +1,114 @@
+"""What a run gives back, and how it is written to a folder."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mvguide.cameras.colmap_text import write_colmap
+from mvguide.cameras.transforms import write_transforms
+from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.drawing.sheets import mark_holes, plot_table, video_sheet
+from mvguide.files.atomic import output_folder
+from mvguide.files.images import write_png
+from mvguide.files.video import write_video
+from mvguide.geometry.camera import Camera
+from mvguide.tables.table import LambdaTable
+from mvguide.views.view import View, scene_points
+from mvguide.views.warps import Warps
+
+REPORTED_PACKAGES = ("mvguide", "torch", "diffusers", "transformers", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A rendered trajectory.
+
+    Args:
+        frames: ``[F, 3, H, W]`` float32 in [0, 1] on the CPU.
+        warps: what guidance saw.
+        view: the input view that the model was given, at the video's size.
+        views: all input views, as given.
+        trajectory: F cameras at the video's size.
+        schedule: noise levels of the run.
+        table: weights of the run.
+        latents: clean latents ``[1, F, C, h, w]``.
+        settings: what was asked for, in plain values.
+        seconds: time of each stage.
+    """
+
+    frames: Tensor
+    warps: Warps
+    view: View
+    views: Sequence[View]
+    trajectory: Camera
+    schedule: SigmaSchedule
+    table: LambdaTable
+    latents: Tensor
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def report(self) -> dict[str, Any]:
+        """Settings, seed, versions, input frames, share seen and distance of each frame, and seconds per stage."""
+        return {
+            "settings": self.settings,
+            "table": self.table.source,
+            "sigmas": [float(f"{sigma:.6g}") for sigma in self.schedule.sigmas.tolist()],
+            "pinned": self.warps.pinned.nonzero()[:, 0].tolist(),
+            "seen": [round(share, 4) for share in self.warps.seen.tolist()],
+            "distances": [round(distance, 5) for distance in self.warps.distances.tolist()],
+            "seconds": self.seconds,
+            "versions": {name: version(name) for name in REPORTED_PACKAGES} | {"python": platform.python_version()},
+        }
+
+    def sheet(self) -> Tensor:
+        """Picture of the whole run, ``[3, H', W']``: input, warps with holes marked, and result in rows."""
+        # In each column the view that shows most of it.
+        size = (self.trajectory.width, self.trajectory.height)
+        shown = self.warps.shares.argmax(0).tolist()
+        fitted = {index: self.views[index].fit(*size).image for index in set(shown)}
+        inputs = torch.stack([fitted[index] for index in shown])
+        rows = {
+            "input": inputs,
+            "warp": mark_holes(self.warps.image, self.warps.visible),
+            "result": self.frames,
+        }
+        notes = [f"{100 * share:.0f}% seen" for share in self.warps.seen.tolist()]
+        return video_sheet(rows, notes)
+
+    def save(self, folder: str | Path, fps: int | None = None) -> Path:
+        """Write everything to a folder, whole or not at all.
+
+        ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a view), ``confidence/`` (0 ... 255),
+        ``warps/`` (what guidance saw, black in holes), ``warps.mp4``, ``sheet.png``, ``lambda_table.npz`` and
+        ``.png``, ``report.json``; the cameras as ``transforms.json`` (nerfstudio) and ``sparse/0`` (COLMAP text, with
+        points of the views' depth): nerfstudio and gsplat train on the folder as it is. Raises OutputError when the
+        folder cannot be written.
+        """
+        fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
+        names = [f"{index:04d}.png" for index in range(len(self.frames))]
+        stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence", "warps")]
+        with output_folder(folder, stale=stale) as out:
+            parts = {"images": self.frames, "masks": self.warps.visible, "confidence": self.warps.confidence}
+            parts["warps"] = self.warps.image
+            for part, pictures in parts.items():
+                (out / part).mkdir()
+                for name, picture in zip(names, pictures, strict=True):
+                    write_png(out / part / name, picture)
+            write_video(out / "video.mp4", self.frames, fps)
+            write_video(out / "warps.mp4", mark_holes(self.warps.image, self.warps.visible), fps)
+            write_png(out / "sheet.png", self.sheet())
+            places = [f"images/{name}" for name in names]
+            masks = [{"mask_path": f"masks/{name}"} for name in names]
+            write_transforms(out / "transforms.json", self.trajectory, places, frame_extra=masks)
+            write_colmap(out / "sparse" / "0", self.trajectory, names, *scene_points(self.views, 20_000))
+            self.table.save(out / "lambda_table.npz")
+            plot_table(self.table, out / "lambda_table.png")
+            (out / "report.json").write_text(json.dumps(self.report(), indent=2) + "\n")
+        return Path(folder)

@@ -1,0 +1,1 @@
+"""The lambda table, and how it is found."""

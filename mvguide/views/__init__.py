@@ -1,0 +1,1 @@
+"""Views: pictures with cameras and depth, warped along a path and judged."""

@@ -1,0 +1,176 @@
+"""A view: one input picture with its camera and, mostly, its depth."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mvguide.depth.maps import Depth, DepthKind, fit_depth, read_depth, resize_depth
+from mvguide.errors import InputError
+from mvguide.files.images import read_image
+from mvguide.geometry.camera import Camera
+
+DEFAULT_FOV = 60.0
+"""Horizontal field of view assumed when neither it nor intrinsics are given, in degrees: a phone's main lens."""
+
+
+@dataclass(frozen=True)
+class View:
+    """An input picture.
+
+    Args:
+        image: ``[3, H, W]`` float32 in [0, 1].
+        camera: one camera of the picture's size.
+        depth: a depth map of the picture's size, or None.
+        name: file name, for messages and reports.
+        confidence: ``[H, W]`` in [0, 1], how far to trust the depth of each pixel; None = all of it.
+
+    Raises:
+        InputError: sizes that differ.
+    """
+
+    image: Tensor
+    camera: Camera
+    depth: Depth | None = None
+    name: str = "view"
+    confidence: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check that picture, camera and depth are of one size."""
+        size = (self.camera.height, self.camera.width)
+        if tuple(self.image.shape) != (3, *size):
+            raise InputError(f"{self.name} has a picture {tuple(self.image.shape)} but a camera of {(3, *size)}")
+        if self.depth is not None and tuple(self.depth.values.shape) != size:
+            raise InputError(f"{self.name} has depth {tuple(self.depth.values.shape)} but a camera of {size}")
+        if self.confidence is not None and tuple(self.confidence.shape) != size:
+            raise InputError(f"{self.name} has confidence {tuple(self.confidence.shape)} but a camera of {size}")
+
+    @property
+    def median_depth(self) -> float:
+        """Median of the known depths, in scene units. Raises InputError without depth."""
+        return self.require_depth().median
+
+    def require_depth(self) -> Depth:
+        """The depth map. Raises InputError where there is none."""
+        if self.depth is None:
+            raise InputError(f"{self.name} has no depth, which warping needs; give a depth map of it")
+        return self.depth
+
+    def fit(self, width: int, height: int) -> "View":
+        """View resized to cover ``width`` x ``height`` and cropped around the centre, camera and depth with it."""
+        crop = _Crop.cover(self.camera.width, self.camera.height, width, height)
+        covering = self.cover(width, height)
+        rows, columns = slice(crop.top, crop.top + height), slice(crop.left, crop.left + width)
+        depth = covering.depth
+        if depth is not None:
+            depth = replace(depth, values=depth.values[rows, columns], valid=depth.valid[rows, columns])
+        confidence = None if covering.confidence is None else covering.confidence[rows, columns]
+        camera = fit_camera(self.camera, width, height)
+        return View(covering.image[:, rows, columns], camera, depth, self.name, confidence)
+
+    def cover(self, width: int, height: int) -> "View":
+        """View resized to the smallest size of its own shape that covers ``width`` x ``height``, nothing cut off."""
+        crop = _Crop.cover(self.camera.width, self.camera.height, width, height)
+        image = interpolate(self.image[None], (crop.height, crop.width), mode="bilinear", antialias=True)[0]
+        depth = None if self.depth is None else resize_depth(self.depth, crop.width, crop.height)
+        confidence = self.confidence
+        if confidence is not None:
+            confidence = interpolate(confidence[None, None], (crop.height, crop.width), mode="area")[0, 0]
+        camera = self.camera.resize(crop.width, crop.height)
+        return View(image.clamp(0, 1), camera, depth, self.name, confidence)
+
+    @classmethod
+    def from_files(
+        cls,
+        image: str | Path,
+        depth: str | Path | None = None,
+        *,
+        fov: float | None = None,
+        intrinsics: Sequence[float] | None = None,
+        pixel_center: float = 0.5,
+        depth_unit: float = 1.0,
+        depth_kind: DepthKind | None = None,
+        depth_invalid: float | None = None,
+        world_to_camera: Tensor | None = None,
+    ) -> "View":
+        """Read a picture and its depth.
+
+        Args:
+            image: picture file; grey, RGBA, 16-bit and EXIF rotation come out right.
+            depth: depth file (``.npy``, ``.npz``, ``.pfm``, ``.png``, ``.tif``); resized to the picture if it shows
+                the same.
+            fov: horizontal field of view in degrees; 60 if intrinsics are not given either.
+            intrinsics: (fx, fy, cx, cy) in pixels of the picture, instead of fov.
+            pixel_center: where the given cx, cy put the centre of the first pixel: 0.5 (here, COLMAP, nerfstudio) or
+                0.0 (OpenCV, Open3D).
+            depth_unit: scene units for one stored unit (0.001 for millimetres).
+            depth_kind: ``depth`` or ``disparity`` (inverse depth); None = depth, but refused if it looks inverse.
+            depth_invalid: stored value that means "no data", besides 0.
+            world_to_camera: ``[4, 4]``; the identity by default.
+
+        Raises:
+            FileError, InputError: see ``files.images.read_image``, ``depth.files.read_depth`` and ``Camera``.
+        """
+        picture = read_image(image)
+        height, width = picture.shape[-2:]
+        if intrinsics is not None and fov is not None:
+            raise InputError("both fov and intrinsics were given; give one of them")
+        if intrinsics is not None:
+            camera = Camera.from_intrinsics(intrinsics, width, height, world_to_camera, pixel_center)
+        else:
+            camera = Camera.from_fov(DEFAULT_FOV if fov is None else fov, width, height, world_to_camera)
+        found = None
+        if depth is not None:
+            stored = read_depth(depth, unit=depth_unit, kind=depth_kind, invalid=depth_invalid)
+            found = fit_depth(stored, width, height)
+        return cls(picture, camera.check(), found, Path(image).name)
+
+
+def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:
+    """Evenly picked points of all views' depth maps, at most about ``count``: world ``[N, 3]``, colours ``[N, 3]``."""
+    points, colours = [], []
+    for view in views:
+        depth = view.require_depth()
+        rows, columns = depth.valid.nonzero(as_tuple=True)
+        step = max(1, -(-len(rows) * len(views) // count))
+        rows, columns = rows[::step], columns[::step]
+        pixels = view.camera.pixel_grid()[rows, columns]
+        points.append(view.camera.unproject(pixels, depth.values[rows, columns].double()))
+        colours.append(view.image[:, rows, columns].T)
+    return torch.cat(points), torch.cat(colours)
+
+
+def fit_camera(camera: Camera, width: int, height: int) -> Camera:
+    """Camera, or trajectory, of the picture that :meth:`View.fit` makes."""
+    crop = _Crop.cover(camera.width, camera.height, width, height)
+    return camera.resize(crop.width, crop.height).crop(crop.left, crop.top, width, height)
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """Size to resize to, and the corner at which to cut."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+    @classmethod
+    def cover(cls, from_width: int, from_height: int, width: int, height: int) -> "_Crop":
+        """Smallest size of the same shape that covers width x height, cut around the centre."""
+        scale = max(width / from_width, height / from_height)
+        covering = max(width, math.ceil(from_width * scale - 0.5)), max(height, math.ceil(from_height * scale - 0.5))
+        return cls(*covering, (covering[0] - width) // 2, (covering[1] - height) // 2)
+
+
+def to_device(view: View, device: torch.device) -> View:
+    """Picture, depth and confidence on a device; cameras stay on the CPU."""
+    depth = view.depth
+    if depth is not None:
+        depth = replace(depth, values=depth.values.to(device), valid=depth.valid.to(device))
+    confidence = None if view.confidence is None else view.confidence.to(device)
+    return replace(view, image=view.image.to(device), depth=depth, confidence=confidence)

@@ -1,0 +1,219 @@
+"""From views and a trajectory to what each frame's camera sees of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from mvguide.geometry.camera import Camera, stack
+from mvguide.geometry.distance import frame_distances
+from mvguide.geometry.masks import close_pinholes, dilate_holes, fill_pinholes, smeared_depth
+from mvguide.geometry.merge import Merged, Quality, merge, view_quality
+from mvguide.geometry.warp import Warp, splat
+from mvguide.views.moments import Moments
+from mvguide.views.view import View, to_device
+
+SUPERSAMPLING = 2
+"""Views are warped at up to this many times the video's resolution: fewer cracks, and less aliasing."""
+_MOTION = 0.08
+"""Mean absolute difference of colour between moments above which a pixel has moved."""
+_PIXELS = 2**22
+"""Frames are merged so many at a time that V views of them have about this many pixels."""
+
+
+@dataclass(frozen=True)
+class Warps:
+    """The input views as each frame's camera sees them.
+
+    Args:
+        image: ``[F, 3, H, W]`` in [0, 1], 0 in holes.
+        visible: ``[F, 1, H, W]``: 1 = seen, 0 = hole.
+        pinned: ``[F]`` bool: frames whose camera is that of a view of their moment; they hold the picture itself.
+        distances: ``[F]`` float64: camera motion from the nearest view, relative to the scene's depth.
+        depth: ``[F, 1, H, W]``: z of what is seen, scene units, 0 in holes.
+        confidence: ``[F, 1, H, W]`` in [0, 1]: how well the views know what they show; 0 in holes, 1 in pinned frames.
+        shares: ``[V, F]``: share of each frame taken mostly from each view.
+    """
+
+    image: Tensor
+    visible: Tensor
+    pinned: Tensor
+    distances: Tensor
+    depth: Tensor
+    confidence: Tensor
+    shares: Tensor
+
+    @property
+    def seen(self) -> Tensor:
+        """Share of each frame that is seen, ``[F]``."""
+        return self.visible.mean(dim=(1, 2, 3))
+
+
+def warp_views(
+    views: Sequence[View],
+    trajectory: Camera,
+    *,
+    moments: Moments | None = None,
+    hole_radius: int = 0,
+    device: torch.device | None = None,
+) -> Warps:
+    """Warp views into every camera of a trajectory and merge them (:func:`mvguide.geometry.merge.merge`).
+
+    Pixels whose depth is a mix of near and far are not moved: they would land in mid-air.
+
+    Args:
+        views: pictures with depth; each at any resolution.
+        trajectory: F cameras; their size is the size of the result.
+        moments: which views show each frame's moment; by default all do: nothing moves but the camera.
+        hole_radius: grow holes by this many pixels, where depth is not to be trusted at edges.
+        device: where to compute; the CPU by default.
+
+    Raises:
+        InputError: a view without depth, moments of other views or frames, or an argument that ``splat`` refuses.
+    """
+    moments = moments or Moments.all_alike(len(views), len(trajectory))
+    moments.check(len(views), len(trajectory))
+    width, height = trajectory.width, trajectory.height
+    sources = [_prepare(view, width, height, device or torch.device("cpu")) for view in views]
+    merged = _merge_all(sources, trajectory, moments.shows)
+    if moments.fills.any():
+        still = [_only_still(source, index, sources) for index, source in enumerate(sources)]
+        merged = _fill_holes(merged, _merge_all(still, trajectory, moments.fills))
+    closed = close_pinholes(merged.visible)
+    visible = dilate_holes(closed, hole_radius).cpu()
+    # Closed pinholes have the colour, depth and confidence of what surrounds them.
+    parts = torch.cat([merged.image, merged.depth, merged.confidence], dim=1)
+    filled = fill_pinholes(parts, merged.visible, closed).cpu() * visible
+    image, depth, confidence = filled.split([3, 1, 1], dim=1)
+    pinned = torch.zeros(len(trajectory), dtype=torch.bool)
+    distances = torch.full((len(views), len(trajectory)), torch.inf, dtype=torch.float64)
+    for index, (view, source) in enumerate(zip(views, sources, strict=True)):
+        own, mine = view.fit(width, height), moments.shows[index]
+        same = _same_camera(own.camera, trajectory) & mine
+        image[same], visible[same], confidence[same], pinned = own.image, 1.0, 1.0, pinned | same
+        if mine.any():
+            measured = source.require_depth()
+            distances[index, mine] = frame_distances(source.camera, trajectory[mine], measured.values, measured.valid)
+    return Warps(image, visible, pinned, distances.amin(0), depth, confidence, merged.shares)
+
+
+def _prepare(view: View, width: int, height: int, device: torch.device) -> View:
+    """The view at the resolution that it is warped at, without pixels whose depth belongs to no surface."""
+    scale = max(1, min(SUPERSAMPLING, view.camera.width // width, view.camera.height // height))
+    # Not cropped: what the video's shape cuts off on the sides may come into view.
+    source = to_device(view.cover(width * scale, height * scale), device)
+    depth = source.require_depth()
+    usable = depth.valid & ~smeared_depth(depth.values)
+    if not bool(usable.any()):
+        usable = depth.valid
+    return replace(source, depth=replace(depth, valid=usable))
+
+
+def _merge_all(sources: Sequence[View], trajectory: Camera, shows: Tensor) -> Merged:
+    """Merge in each frame the views that show it; frames that no view shows are holes."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for frame in range(len(trajectory)):
+        groups.setdefault(tuple(shows[:, frame].nonzero()[:, 0].tolist()), []).append(frame)
+    device = sources[0].image.device
+    shape = (len(trajectory), 5, trajectory.height, trajectory.width)
+    whole, visible = torch.zeros(shape, device=device), torch.zeros(shape[0], 1, *shape[2:], device=device)
+    shares = torch.zeros(len(sources), len(trajectory))
+    for members, frames in groups.items():
+        size = trajectory.width * trajectory.height * max(1, len(members))
+        for some in torch.tensor(frames).split(max(1, _PIXELS // size)) if members else ():
+            cameras = trajectory[some]
+            shown = [_show(sources[index], cameras) for index in members]
+            found = merge([warp for warp, _ in shown], [quality for _, quality in shown])
+            whole[some] = torch.cat([found.image, found.depth, found.confidence], dim=1)
+            visible[some] = found.visible
+            shares[torch.tensor(members)[:, None], some] = found.shares
+    image, depth, confidence = whole.split([3, 1, 1], dim=1)
+    return Merged(image, visible, depth, confidence, shares)
+
+
+def _show(source: View, cameras: Camera) -> tuple[Warp, Quality]:
+    """The view in each camera, and what it is worth there: the angle and resolution, times its own confidence."""
+    if source.confidence is None:
+        warp = _splat(source, cameras)
+        return warp, view_quality(warp, source.camera, cameras)
+    depth = source.require_depth()
+    both = splat(
+        torch.cat([source.image, source.confidence[None]]), depth.values, source.camera, cameras, valid=depth.valid
+    )
+    warp, own = replace(both, image=both.image[:, :3]), both.image[:, 3:]
+    quality = view_quality(warp, source.camera, cameras)
+    return warp, Quality(quality.confidence * own, quality.weight * own)
+
+
+def _splat(source: View, cameras: Camera) -> Warp:
+    depth = source.require_depth()
+    return splat(source.image, depth.values, source.camera, cameras, valid=depth.valid)
+
+
+def _fill_holes(front: Merged, other: Merged) -> Merged:
+    """The first, and in its holes the second."""
+    hole = front.visible == 0
+    return Merged(
+        torch.where(hole, other.image, front.image),
+        torch.maximum(front.visible, other.visible),
+        torch.where(hole, other.depth, front.depth),
+        torch.where(hole, other.confidence, front.confidence),
+        front.shares,
+    )
+
+
+def _only_still(source: View, index: int, sources: Sequence[View]) -> View:
+    """The view without pixels that move between its moment and the ones before and after."""
+    depth = source.require_depth()
+    still = torch.zeros_like(depth.valid)
+    moved = torch.zeros_like(depth.valid)
+    for neighbour in (index - 1, index + 1):
+        if 0 <= neighbour < len(sources):
+            warp = _splat(sources[neighbour], stack([source.camera]))
+            seen = warp.visible[0, 0] > 0
+            differs = (warp.image[0] - source.image).abs().mean(0) > _MOTION
+            # Half a pixel of misplacement differs along every edge, and is no motion: ask for a neighbourhood.
+            differs = avg_pool2d(differs[None].float(), 5, stride=1, padding=2)[0] > 0.5
+            still |= seen & ~differs
+            moved |= seen & differs
+    grown = dilate_holes(1 - moved[None].float(), 2)[0] > 0
+    return replace(source, depth=replace(depth, valid=depth.valid & still & grown))
+
+
+def _same_camera(camera: Camera, trajectory: Camera) -> Tensor:
+    """Which cameras of the trajectory are the view's own, ``[F]`` bool."""
+    alike = torch.isclose(trajectory.world_to_camera, camera.world_to_camera, rtol=0, atol=1e-9).flatten(1).all(1)
+    return alike & torch.isclose(trajectory.intrinsics, camera.intrinsics, rtol=0, atol=1e-6).flatten(1).all(1)
+
+
+def mean_flow(view: View, trajectory: Camera) -> float:
+    """Mean optical flow of the view's points along the trajectory, in picture widths per frame.
+
+    ``mean of |p_{k+1} - p_k| / W`` over frames and over points that are inside the picture in both frames.
+    """
+    landed, inside = _follow(view, trajectory)
+    both = inside[1:] & inside[:-1]
+    flow = (landed[1:] - landed[:-1]).norm(dim=-1)[both] / trajectory.width
+    return float(flow.mean()) if flow.numel() else 0.0
+
+
+def parallax(view: View, trajectory: Camera) -> Tensor:
+    """How far the view's points have moved since frame 0: the median over those inside both, pixels, ``[F]``."""
+    landed, inside = _follow(view, trajectory)
+    moved = (landed - landed[:1]).norm(dim=-1)
+    both = inside & inside[:1]
+    medians = [float(moved[k][both[k]].median()) if both[k].any() else float("nan") for k in range(len(trajectory))]
+    return torch.tensor(medians, dtype=torch.float64)
+
+
+def _follow(view: View, trajectory: Camera) -> tuple[Tensor, Tensor]:
+    """Pixels ``[F, N, 2]`` of some thousand of the view's points in each frame, and whether they are inside."""
+    depth = view.require_depth()
+    pixels = view.camera.pixel_grid()[depth.valid]
+    stride = max(1, len(pixels) // 4096)
+    points = view.camera.unproject(pixels[::stride], depth.values[depth.valid][::stride].double())
+    landed, z = trajectory.project(points.expand(len(trajectory), -1, -1))
+    limit = landed.new_tensor([trajectory.width, trajectory.height])
+    return landed, (landed >= 0).all(-1) & (landed < limit).all(-1) & (z > 0)

@@ -1,0 +1,61 @@
+"""Every camera reader on damaged files: a result or a sentence, never anything else and never for long."""
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mvguide.cameras.formats import read_cameras
+from mvguide.errors import MvguideError
+from tests.cameras.camera_cases import DAMAGES, GIVEN, SIZE, damage, result_or_error, write_all
+
+CASES = [
+    ("transforms", {}),
+    ("log", GIVEN),
+    ("matrices", GIVEN),
+    ("tum", GIVEN),
+    ("mvsnet", {"size": SIZE}),
+    ("llff", {}),
+    *((f"colmap {place} {part}", {}) for place in ("text", "binary") for part in ("cameras", "images", "points3D")),
+]
+SECONDS = 5.0
+"""Of the processor, not the clock: far above what a case takes, far below what a damaged count of 2^63 would."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    paths = write_all(tmp_path_factory.mktemp("cameras"))
+    return paths, {name: path.read_bytes() for name, path in paths.items()}
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[name for name, _ in CASES])
+def test_damaged_files_raise_nothing_else(files, name, options):
+    paths, contents = files
+    others = [content for other, content in contents.items() if other != name]
+
+    @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(DAMAGES), st.integers(0, 2**32), st.booleans())
+    def check(kind, seed, forced):
+        content = damage(contents[name], kind, seed, others)
+        paths[name].write_bytes(content)
+        started = time.process_time()
+        read = result_or_error(read_cameras, paths[name], format=name.split()[0] if forced else None, **options)
+        assert time.process_time() - started < SECONDS
+        if isinstance(read, MvguideError):
+            sentence = str(read)
+            assert str(paths[name].parent) in sentence
+            assert "\n" not in sentence
+            assert len(sentence) < 700
+            return
+        assert len(read) > 0
+        for image in read.images:
+            image.camera.check()
+            assert image.camera.batch_shape == ()
+        assert read.tracks is None or len(read.tracks) == len(read)
+        assert read.points is None or read.points.isfinite().all()
+
+    try:
+        check()
+    finally:
+        paths[name].write_bytes(contents[name])
