@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,27 +93,31 @@ def read_footage(config: InputConfig, source: str) -> list[View]:
 
 
 def camera_file(config: InputConfig, path: str, size: tuple[int, int] | None) -> PosedImages:
-    """Cameras of a file, told what its format has no place for: the picture's size and intrinsics.
+    """Cameras of a file, with the settings for what its format has no place for: picture size and intrinsics.
 
-    A size that is not known is that of the first picture, where the file names pictures.
+    Args:
+        config: `intrinsics`, `pixel_center` and `camera_size` are used where the format takes them.
+        path: camera file or folder.
+        size: (width, height) of the pictures; None: of the first picture, where the file names pictures.
+
+    Raises:
+        FileError: a file that cannot be read.
+        InputError: intrinsics or the pictures are needed and not given.
     """
-    kind = find_format(path)
-    poses_only = kind in ("log", "tum", "matrices")
-    if poses_only and config.intrinsics is None:
+    row = find_format(path)
+    if "intrinsics" in row.needs and config.intrinsics is None:
         raise InputError(f"{path} holds poses alone; give the pictures' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
+    options: dict[str, Any] = {"intrinsics": config.intrinsics, "size": size, "pixel_center": config.pixel_center}
     if config.camera_size is not None:
-        size = pair(config.camera_size, "camera_size")
-    elif size is None and (poses_only or kind == "mvsnet"):
+        options["size"] = pair(config.camera_size, "camera_size")
+    elif size is None and "size" in row.needs:
         # Only for the names: any size will do.
-        found = read_cameras(path, size=(1, 1), intrinsics=(1.0, 1.0, 0.5, 0.5) if poses_only else None)
+        any_size = {"size": (1, 1), "intrinsics": (1.0, 1.0, 0.5, 0.5)}
+        found = read_cameras(path, **{name: any_size[name] for name in row.needs})
         if found.folder is None:
             raise InputError(f"{path} names no pictures; give their folder as --images")
-        size = picture_size(config, [found.picture(0)])
-    if poses_only:
-        return read_cameras(path, intrinsics=config.intrinsics, size=size, pixel_center=config.pixel_center)
-    if kind == "mvsnet":
-        return read_cameras(path, size=size, pixel_center=config.pixel_center)
-    return read_cameras(path, size=size) if kind == "transforms" else read_cameras(path)
+        options["size"] = picture_size(config, [found.picture(0)])
+    return read_cameras(path, **{name: value for name, value in options.items() if name in row.takes})
 
 
 def picture_size(config: InputConfig, pictures: Sequence[Path] | None) -> tuple[int, int] | None:
