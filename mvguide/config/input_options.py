@@ -139,7 +139,7 @@ class InputConfig:
     depth_invalid: float | None = None
     depth_baseline: float | None = None
     depth_focal: float | None = None
-    depth_source: Literal["auto", "file", "model", "sweep"] = "auto"
+    depth_source: str = "auto"
     depth_model: str | None = None
     depth_align: Literal["auto", "points", "bounds", "view", "sweep", "none"] = "auto"
     depth_center: float | None = None

@@ -112,7 +112,7 @@ def camera_file(config: InputConfig, path: str, size: tuple[int, int] | None) ->
         options["size"] = pair(config.camera_size, "camera_size")
     elif size is None and "size" in row.needs:
         # Only for the names: any size will do.
-        any_size = {"size": (1, 1), "intrinsics": (1.0, 1.0, 0.5, 0.5)}
+        any_size: dict[str, Any] = {"size": (1, 1), "intrinsics": (1.0, 1.0, 0.5, 0.5)}
         found = read_cameras(path, **{name: any_size[name] for name in row.needs})
         if found.folder is None:
             raise InputError(f"{path} names no pictures; give their folder as --images")
