@@ -10,9 +10,9 @@ from mvguide.backbones.loading import find_model
 from mvguide.backbones.native_size import read_native_size
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
+from mvguide.diffusion.resampling import Resampling
 from mvguide.diffusion.sampler import Watch
 from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
-from mvguide.diffusion.resampling import Resampling
 from mvguide.diffusion.solvers import Solver, make_solver
 from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera

@@ -20,7 +20,7 @@ from mvguide.evaluation.report import RESULT, Evaluation
 from mvguide.evaluation.scores import Truth, score
 from mvguide.files.atomic import check_writable
 from mvguide.geometry.masks import push_pull_fill
-from mvguide.inputs.held_out import HeldOut, hold_out, read_truth
+from mvguide.inputs.held_out import hold_out, read_truth
 
 
 def evaluate_result(config: EvaluateResultConfig) -> Evaluation:

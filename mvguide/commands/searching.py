@@ -55,7 +55,10 @@ def search_hypers(config: SearchConfig) -> None:
         with atomic_path(config.plot) as temporary:
             plot_table(found.table, temporary)
     rows, columns = found.table.weights.shape
-    say(f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: {found.coverage:.1%} of the cells trust the warp more")
+    say(
+        f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: "
+        f"{found.coverage:.1%} of the cells trust the warp more"
+    )
     if measured is not None:
         say(f"weights are {found.value:.3f} off the measured ones (rms)")
     elif study is not None:

@@ -46,7 +46,7 @@ def options_of(
         ]
         made.__doc__ = (settings.__doc__ or "").rstrip() + "\n" + "\n".join(lines) + "\n    "
         made.__module__ = settings.__module__
-        return made  # type: ignore[return-value]
+        return made
 
     return decorate
 

@@ -122,7 +122,7 @@ class DepthOptions(DepthFileOptions):
         depth_center: scale the depth so that the middle of the picture is at this distance, scene units.
     """
 
-    depth_source: Literal["auto", "file", "model", "sweep"] = "auto"
+    depth_source: str = "auto"
     depth_model: str | None = None
     depth_align: Literal["auto", "points", "bounds", "view", "sweep", "none"] = "auto"
     depth_center: float | None = None
