@@ -216,7 +216,9 @@ def test_without_depth_of_the_held_out_pictures(scene: Path, tmp_path: Path) -> 
     found = document(tmp_path / "out")
     assert found["frames"] == [0, 1, 2]
     assert found["rows"]["result"]["reprojection"] is None
-    assert re.search("no reprojection error, for want of depth .* depth maps for", found["notes"][0])
+    assert re.search(
+        "no reprojection error, because depth of the held-out pictures is missing: .* depth maps for", found["notes"][0]
+    )
     assert "## Notes" in (tmp_path / "out" / "evaluation.md").read_text()
 
 
@@ -248,11 +250,11 @@ def sentence(capsys, *arguments: str) -> str:
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2]"], "4 true frames for 3 of the result; give as many"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,9]"], "give numbers from 0 to 4"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,2]"], "each at most once"),
-        (["RESULT", "--truth", "IMAGES", "--steps", "3"], "--steps is for rendering a scene"),
+        (["RESULT", "--truth", "IMAGES", "--steps", "3"], "there is no option --steps"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,3]", "--perceptual_weights", "w.pth"], "w.pth does not"),
         (["IMAGES", "--truth", "IMAGES"], r"has no images/\*.png; give a folder that mvguide render wrote"),
         (["nowhere", "--truth", "IMAGES"], "nowhere is not a folder"),
-        ([], "no camera file was given; give --cameras"),
+        ([], "no result was given; give a result folder"),
         (["--scene", "SCENE"], "every picture is a view, .* name the views with --use"),
         (["--scene", "SCENE", "--use", "[0, 1]", "--held_out", "[1]"], "images/b.png is named by use and by held_out"),
         (["--scene", "SCENE", "--use", "[0, 1, 2, 3]"], "none is held out to compare with"),
