@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,48 @@ class Depth:
     def median(self) -> float:
         """Median of the valid depths, in scene units; NaN where there are none."""
         return float(self.values[self.valid].median()) if bool(self.valid.any()) else math.nan
+
+    def to(self, device: torch.device | str) -> "Depth":
+        """The same map on another device."""
+        return replace(self, values=self.values.to(device), valid=self.valid.to(device))
+
+    def crop(self, left: int, top: int, width: int, height: int) -> "Depth":
+        """The cut-out of columns [left, left + width) and rows [top, top + height).
+
+        Args:
+            left: first column, from 0.
+            top: first row, from 0.
+            width: columns, at least 1.
+            height: rows, at least 1.
+
+        Raises:
+            InputError: a cut-out that leaves the map.
+        """
+        if min(left, top) < 0 or min(width, height) < 1 or left + width > self.width or top + height > self.height:
+            raise InputError(
+                f"crop {width} x {height} at ({left}, {top}) leaves the depth map of {self.width} x {self.height}; it "
+                "must lie inside"
+            )
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        return replace(self, values=self.values[rows, columns], valid=self.valid[rows, columns])
+
+    def resize(self, width: int, height: int) -> "Depth":
+        """The map resized by taking the nearest pixel, so that near and far never mix into a depth that nothing has.
+
+        Column x of the result is column `floor((x + 1/2) * old / new)` of the map.
+
+        Args:
+            width: columns wanted, at least 1.
+            height: rows wanted, at least 1.
+
+        Raises:
+            InputError: no pixels wanted.
+        """
+        if width < 1 or height < 1:
+            raise InputError(f"depth cannot be resized to {width} x {height}; both must be at least 1")
+        rows = ((2 * torch.arange(height) + 1) * self.height) // (2 * height)
+        columns = ((2 * torch.arange(width) + 1) * self.width) // (2 * width)
+        return replace(self, values=self.values[rows][:, columns], valid=self.valid[rows][:, columns])
 
 
 def read_depth(
@@ -206,26 +248,6 @@ def _check_depth(depth: np.ndarray, known: np.ndarray, path: str | os.PathLike[s
             )
 
 
-def resize_depth(depth: Depth, width: int, height: int) -> Depth:
-    """Resize by taking the nearest pixel centre, so that near and far are never mixed into a distance that nothing has.
-
-    Column x of the result is column `floor((x + 1/2) * old / new)` of the map.
-
-    Args:
-        depth: the map.
-        width: columns wanted, at least 1.
-        height: rows wanted, at least 1.
-
-    Raises:
-        InputError: no pixels wanted.
-    """
-    if width < 1 or height < 1:
-        raise InputError(f"depth cannot be resized to {width} x {height}; both must be at least 1")
-    rows = ((2 * torch.arange(height) + 1) * depth.height) // (2 * height)
-    columns = ((2 * torch.arange(width) + 1) * depth.width) // (2 * width)
-    return Depth(depth.values[rows][:, columns], depth.valid[rows][:, columns], depth.is_metric)
-
-
 def fit_depth(depth: Depth, width: int, height: int) -> Depth:
     """A depth map of the picture's size: resized where the shapes agree, refused where it shows something else.
 
@@ -246,4 +268,4 @@ def fit_depth(depth: Depth, width: int, height: int) -> Depth:
             f"depth is {depth.width} x {depth.height}, but the picture is {width} x {height}: another shape, so they "
             "do not show the same; crop one like the other, and the intrinsics with it"
         )
-    return resize_depth(depth, width, height)
+    return depth.resize(width, height)

@@ -1,18 +1,16 @@
 """Reading views: pictures with their cameras and depth, straightened, resized and cropped together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from mvguide.cameras.formats import find_format, read_cameras
 from mvguide.cameras.posed import PosedImages
 from mvguide.config import InputConfig, ViewConfig
-from mvguide.depth.maps import Depth, fit_depth, read_depth, resize_depth
+from mvguide.depth.maps import Depth, fit_depth, read_depth
 from mvguide.depth.sequence import read_depths
 from mvguide.errors import InputError
 from mvguide.files.images import read_image
@@ -20,7 +18,7 @@ from mvguide.files.video import read_video
 from mvguide.geometry.camera import Camera
 from mvguide.geometry.lens import Lens, undistort
 from mvguide.inputs.finding import crop_box, find_depth, find_depths, find_pictures, pair
-from mvguide.views.view import DEFAULT_FOV, View
+from mvguide.views.view import DEFAULT_FOV, View, resize_image
 
 
 def read_view(config: InputConfig, view: ViewConfig) -> View:
@@ -195,31 +193,20 @@ def _shape(
     if config.already_cropped:
         return view
     if config.resize is not None:
-        width, height = pair(config.resize, "resize")
-        depth = None if view.depth is None else resize_depth(view.depth, width, height)
-        view = View(_resize(view.image, width, height), view.camera.resize(width, height), depth, name)
+        view = view.resize(*pair(config.resize, "resize"))
     if config.crop is not None:
-        left, top, width, height = crop_box(config.crop, view.camera.width, view.camera.height)
-        rows, columns = slice(top, top + height), slice(left, left + width)
-        depth = view.depth
-        if depth is not None:
-            depth = replace(depth, values=depth.values[rows, columns], valid=depth.valid[rows, columns])
-        view = View(view.image[:, rows, columns], view.camera.crop(left, top, width, height), depth, name)
+        view = view.crop(*crop_box(config.crop, view.camera.width, view.camera.height))
     return view
 
 
 def _cut(config: InputConfig, image: Tensor) -> Tensor:
     """The picture alone resized and cropped."""
     if config.resize is not None:
-        image = _resize(image, *pair(config.resize, "resize"))
+        image = resize_image(image, *pair(config.resize, "resize"))
     if config.crop is not None:
         left, top, width, height = crop_box(config.crop, image.shape[2], image.shape[1])
         image = image[:, top : top + height, left : left + width]
     return image
-
-
-def _resize(image: Tensor, width: int, height: int) -> Tensor:
-    return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
 def _straighten(view: View, lens: Lens) -> View:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mvguide.depth.kind import FAR
-from mvguide.depth.maps import Depth, fit_depth, read_depth, resize_depth
+from mvguide.depth.maps import Depth, fit_depth, read_depth
 from mvguide.errors import FileError, InputError, MvguideError
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
@@ -290,24 +290,24 @@ def test_pfm_headers(tmp_path):
 def test_resizing_takes_the_nearest_centre_and_mixes_nothing():
     values = torch.tensor([[1.0, 9.0], [0.0, 5.0]])
     depth = Depth(values, values > 0, True)
-    bigger = resize_depth(depth, 6, 4)
+    bigger = depth.resize(6, 4)
     assert bigger.values.tolist() == [[1, 1, 1, 9, 9, 9]] * 2 + [[0, 0, 0, 5, 5, 5]] * 2
     assert torch.equal(bigger.valid, bigger.values > 0)
-    again = resize_depth(bigger, 2, 2)
+    again = bigger.resize(2, 2)
     assert torch.equal(again.values, values)
     assert again.is_metric
     line = Depth(torch.arange(1.0, 11.0)[None], torch.ones(1, 10, dtype=torch.bool), False)
-    assert resize_depth(line, 5, 1).values.tolist() == [[2, 4, 6, 8, 10]]
-    assert resize_depth(line, 3, 1).values.tolist() == [[2, 6, 9]]
+    assert line.resize(5, 1).values.tolist() == [[2, 4, 6, 8, 10]]
+    assert line.resize(3, 1).values.tolist() == [[2, 6, 9]]
     with pytest.raises(InputError, match="resized to 0 x 3"):
-        resize_depth(depth, 0, 3)
+        depth.resize(0, 3)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 90), st.integers(1, 90))
 def test_resizing_is_within_half_a_pixel(height, width, new_height, new_width):
     values = (1 + torch.arange(height)[:, None] * 100 + torch.arange(width)).float()
-    resized = resize_depth(Depth(values, values > 0, True), new_width, new_height).values - 1
+    resized = Depth(values, values > 0, True).resize(new_width, new_height).values - 1
     rows, columns = resized // 100, resized % 100
     wanted_rows = (torch.arange(new_height) + 0.5) * height / new_height - 0.5
     wanted_columns = (torch.arange(new_width) + 0.5) * width / new_width - 0.5
@@ -439,3 +439,15 @@ def test_struct_of_the_pfm_reader_matches_the_definition(tmp_path):
     # Two rows written by hand: the file's first row is the picture's last.
     (tmp_path / "a.pfm").write_bytes(b"Pf\n2 2\n1.0\n" + struct.pack(">4f", 3, 4, 1, 2))
     assert read_depth(tmp_path / "a.pfm", kind="depth").values.tolist() == [[1, 2], [3, 4]]
+
+
+def test_crops_keep_values_validity_and_unit(tmp_path):
+    depth = Depth(torch.arange(12.0).view(3, 4), torch.arange(12).view(3, 4) > 0, is_metric=False)
+    part = depth.crop(1, 2, 3, 1)
+    assert part.values.tolist() == [[9, 10, 11]]
+    assert part.valid.all()
+    assert not part.is_metric
+    assert torch.equal(depth.to("cpu").values, depth.values)
+    for box in ((-1, 0, 2, 2), (2, 0, 3, 1), (0, 0, 0, 1)):
+        with pytest.raises(InputError, match="leaves the depth map of 4 x 3"):
+            depth.crop(*box)
