@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mvguide.cameras.formats import read_cameras
 from mvguide.errors import MvguideError
-from tests.cameras.camera_cases import DAMAGES, GIVEN, SIZE, damage, result_or_error, write_all
+from tests.cameras.camera_cases import GIVEN, SIZE, write_all
+from tests.mutations import damaged, result_or_error
 
 CASES = [
     ("transforms", {}),
@@ -35,18 +36,14 @@ def test_damaged_files_raise_nothing_else(files, name, options):
     others = [content for other, content in contents.items() if other != name]
 
     @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(DAMAGES), st.integers(0, 2**32), st.booleans())
-    def check(kind, seed, forced):
-        content = damage(contents[name], kind, seed, others)
+    @given(damaged(contents[name], others), st.booleans())
+    def check(content, forced):
         paths[name].write_bytes(content)
         started = time.process_time()
         read = result_or_error(read_cameras, paths[name], format=name.split()[0] if forced else None, **options)
         assert time.process_time() - started < SECONDS
         if isinstance(read, MvguideError):
-            sentence = str(read)
-            assert str(paths[name].parent) in sentence
-            assert "\n" not in sentence
-            assert len(sentence) < 700
+            assert str(paths[name].parent) in str(read)
             return
         assert len(read) > 0
         for image in read.images:

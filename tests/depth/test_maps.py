@@ -13,6 +13,7 @@ from PIL import Image
 from mvguide.depth.kind import FAR
 from mvguide.depth.maps import Depth, fit_depth, read_depth
 from mvguide.errors import FileError, InputError, MvguideError
+from tests.mutations import damaged, result_or_error
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="shared data is not here")
@@ -325,14 +326,6 @@ def test_fit_takes_the_same_shape_and_refuses_another():
             fit_depth(depth, width, height)
 
 
-def result_or_error(reader, *arguments, **options):
-    """What a reader gives, or the one kind of error that it may raise; any other goes through and fails the test."""
-    try:
-        return reader(*arguments, **options)
-    except MvguideError as error:
-        return error
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("depths")
@@ -354,24 +347,10 @@ def test_damaged_files_raise_nothing_else(folder, name):
     path = folder / f"damaged{Path(name).suffix}"
 
     @settings(max_examples=200, deadline=None)
-    @given(st.data())
-    def run(data):
-        original = everything[name]
-        kind = data.draw(st.sampled_from(["noise", "cut", "flipped", "head", "other"]))
-        if kind == "noise":
-            content = data.draw(st.binary(max_size=200))
-        elif kind == "other":
-            content = everything[data.draw(st.sampled_from(sorted(everything)))]
-        elif kind == "cut":
-            content = original[: data.draw(st.integers(0, len(original)))]
-        else:
-            changed = bytearray(original)
-            last = min(len(changed), 128) if kind == "head" else len(changed)
-            for _ in range(data.draw(st.integers(1, 6))):
-                changed[data.draw(st.integers(0, last - 1))] = data.draw(st.integers(0, 255))
-            content = bytes(changed)
+    @given(damaged(everything[name], list(everything.values())), st.sampled_from([None, "depth", "disparity"]))
+    def run(content, kind):
         path.write_bytes(content)
-        depth = result_or_error(read_depth, path, kind=data.draw(st.sampled_from([None, "depth", "disparity"])))
+        depth = result_or_error(read_depth, path, kind=kind)
         if isinstance(depth, MvguideError):
             assert str(path) in str(depth)
             return
