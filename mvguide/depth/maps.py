@@ -266,6 +266,7 @@ def fit_depth(depth: Depth, width: int, height: int) -> Depth:
     if abs(width - depth.width * scale) > max(1.0, scale) or abs(height - depth.height * scale) > max(1.0, scale):
         raise InputError(
             f"depth is {depth.width} x {depth.height}, but the picture is {width} x {height}: another shape, so they "
-            "do not show the same; crop one like the other, and the intrinsics with it"
+            "do not show the same; cut the picture to what the map shows with --resize, --crop and --already_cropped, "
+            "with intrinsics of the cut-out, or give a map of the whole picture"
         )
     return depth.resize(width, height)

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mvguide.cameras.formats import find_format, read_cameras
 from mvguide.cameras.posed import PosedImages
 from mvguide.config.input_options import CropOptions, DepthFileOptions, LensOptions, ViewOptions
 from mvguide.depth.maps import Depth, fit_depth, read_depth
@@ -17,6 +15,7 @@ from mvguide.files.images import read_image
 from mvguide.files.video import read_video
 from mvguide.geometry.camera import Camera
 from mvguide.geometry.lens import Lens, undistort
+from mvguide.inputs.captures import camera_file
 from mvguide.inputs.finding import crop_box, find_depth, find_depths, find_pictures, pair
 from mvguide.views.view import DEFAULT_FOV, View, resize_image
 
@@ -60,7 +59,7 @@ def read_footage(
     size = frames[0].shape[2], frames[0].shape[1]
     own, lenses = [_camera(size, lens.fov, lens.intrinsics, lens.pixel_center, None)] * len(frames), None
     if cameras is not None:
-        posed = camera_file(cameras, lens, crop, size)
+        posed = camera_file(cameras, lens, size)
         if len(posed) != len(frames):
             raise InputError(f"{cameras} has {len(posed)} cameras, but {source} has {len(frames)} frames")
         own = [image.camera.resize(*size) for image in posed.images]
@@ -90,59 +89,6 @@ def read_footage(
         )
         for index, frame in enumerate(frames)
     ]
-
-
-def camera_file(path: str, lens: LensOptions, crop: CropOptions, size: tuple[int, int] | None) -> PosedImages:
-    """Cameras of a file, with the settings for what its format has no place for: picture size and intrinsics.
-
-    Args:
-        path: camera file or folder.
-        lens: `intrinsics`, `pixel_center` and `camera_size` are used where the format takes them.
-        crop: of the pictures, where their size has to be read.
-        size: (width, height) of the pictures; None: of the first picture, where the file names pictures.
-
-    Raises:
-        FileError: a file that cannot be read.
-        InputError: intrinsics or the pictures are needed and not given.
-    """
-    row = find_format(path)
-    if "intrinsics" in row.needs and lens.intrinsics is None:
-        raise InputError(f"{path} holds poses alone; give the pictures' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
-    options: dict[str, Any] = {"intrinsics": lens.intrinsics, "size": size, "pixel_center": lens.pixel_center}
-    if lens.camera_size is not None:
-        options["size"] = pair(lens.camera_size, "camera_size")
-    elif size is None and "size" in row.needs:
-        # Only for the names: any size will do.
-        any_size: dict[str, Any] = {"size": (1, 1), "intrinsics": (1.0, 1.0, 0.5, 0.5)}
-        found = read_cameras(path, **{name: any_size[name] for name in row.needs})
-        if found.folder is None:
-            raise InputError(f"{path} names no pictures; give their folder as --images")
-        options["size"] = picture_size([found.picture(0)], crop)
-    return read_cameras(path, **{name: value for name, value in options.items() if name in row.takes})
-
-
-def picture_size(pictures: Sequence[Path] | None, crop: CropOptions) -> tuple[int, int] | None:
-    """(width, height) of the first picture, as cameras without a size of their own are meant."""
-    if not pictures:
-        return None
-    image = _picture(crop, pictures[0])
-    return image.shape[2], image.shape[1]
-
-
-def chosen_images(known: Sequence[str], use: Sequence[str | int] | None, source: str = "the camera file") -> list[int]:
-    """Numbers of the images of ``source``, of these names, that are to be views."""
-    if use is None:
-        return list(range(len(known)))
-    found = []
-    for name in map(str, use):
-        matches = [index for index, one in enumerate(known) if name in (one, Path(one).name, Path(one).stem)]
-        if not matches and name.isdecimal() and int(name) < len(known):
-            matches = [int(name)]
-        if len(matches) != 1:
-            some = ", ".join(known[:4])
-            raise InputError(f"use names {name!r}, but {source} has {len(known)} images ({some}, ...); name one")
-        found += matches
-    return found
 
 
 def intrinsics_of(camera: Camera) -> list[float]:

@@ -84,6 +84,7 @@ def write_all(folder: Path) -> dict[str, Path]:
         "log": folder / "path.log",
         "matrices": folder / "path.txt",
         "tum": folder / "path.tum",
+        "rows": folder / "path.kitti",
         "mvsnet": folder / "00000000_cam.txt",
         "llff": folder / "poses_bounds.npy",
     }
@@ -95,6 +96,7 @@ def write_all(folder: Path) -> dict[str, Path]:
     write_log(paths["log"], cameras)
     write_matrices(paths["matrices"], cameras)
     write_tum(paths["tum"], cameras)
+    np.savetxt(paths["rows"], cameras.camera_to_world[:, :3].reshape(2, 12).numpy())
     paths["mvsnet"].write_text(mvsnet_text(cameras[0]))
     np.save(paths["llff"], llff_table(cameras))
     write_colmap(folder / "text", cameras, names, torch.eye(3))
