@@ -148,7 +148,8 @@ def read_depth(
         _check_depth(depth, known, path, kind)
     with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, which is no data
         values = torch.from_numpy(depth.astype(np.float32))
-    valid = torch.isfinite(values) & (values > 0)
+    # What is nearer than this has no inverse in float32.
+    valid = torch.isfinite(values) & (values >= torch.finfo(torch.float32).tiny)
     if not bool(valid.any()):
         raise FileError(f"depth map {path} has no depth that can be told from 0 or infinity; check unit {unit:g}")
     return Depth(torch.where(valid, values, 0.0), valid, is_metric=not is_relative)

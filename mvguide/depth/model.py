@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mvguide.decoding import is_folder
 from mvguide.depth.kind import disparity_to_depth
 from mvguide.depth.maps import Depth, DepthKind
 from mvguide.errors import InputError, ModelError
@@ -87,7 +88,7 @@ def output_kind(config: "PretrainedConfig") -> DepthKind:
 
 def model_is_here(model: str) -> bool:
     """Whether a folder or the local cache holds the model, so that loading it needs no network."""
-    if Path(model).is_dir():
+    if is_folder(Path(model)):
         return True
     from huggingface_hub import try_to_load_from_cache
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mvguide.cameras.posed import PosedImages
 from mvguide.config.input_options import CropOptions, DepthFileOptions, LensOptions, ViewOptions
+from mvguide.decoding import is_folder
 from mvguide.depth.maps import Depth, fit_depth, read_depth
 from mvguide.depth.sequence import read_depths
 from mvguide.errors import InputError
@@ -50,7 +51,7 @@ def read_footage(
 ) -> list[View]:
     """Frames of a video or folder, all from one camera, or each from its own of a camera file."""
     folder = Path(source)
-    names = [path.name for path in find_pictures(source)] if folder.is_dir() else []
+    names = [path.name for path in find_pictures(source)] if is_folder(folder) else []
     frames = [read_image(folder / name) for name in names] if names else list(read_video(source))
     if any(frame.shape != frames[0].shape for frame in frames):
         raise InputError(f"pictures of {source} have unlike sizes; a video's frames have one, bring them to it")

@@ -430,3 +430,10 @@ def test_crops_keep_values_validity_and_unit(tmp_path):
     for box in ((-1, 0, 2, 2), (2, 0, 3, 1), (0, 0, 0, 1)):
         with pytest.raises(InputError, match="leaves the depth map of 4 x 3"):
             depth.crop(*box)
+
+
+def test_depth_without_an_inverse_is_no_data(tmp_path):
+    with pytest.raises(FileError, match="no depth that can be told from 0 or infinity"):
+        read_depth(saved(tmp_path / "a.npy", np.full((4, 4), 1e-40)), kind="depth")
+    depth = read_depth(saved(tmp_path / "b.npy", np.array([[1e-40, 1.0]])), kind="depth")
+    assert depth.valid.tolist() == [[False, True]]

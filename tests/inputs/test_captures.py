@@ -16,7 +16,7 @@ from mvguide.files import images as image_files
 from mvguide.files.images import write_png
 from mvguide.geometry.camera import Camera
 from mvguide.inputs import captures, pictures
-from mvguide.inputs.loading import Inputs, find_posed, load_views
+from mvguide.inputs.loading import Inputs, find_posed, load_inputs, load_views
 from tests.cameras.camera_cases import llff_table, mvsnet_text
 from tests.real_data import DATA, needs_data
 
@@ -214,3 +214,14 @@ def test_dtu_without_options_names_the_option_that_it_needs() -> None:
         load_views(
             SourceOptions(cameras=str(folder)), DepthOptions(depth=str(folder)), LensOptions(camera_size=[160, 128])
         )
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+@pytest.mark.parametrize("option", ["image", "cameras", "video", "depth", "images"])
+def test_names_that_no_disk_can_hold_are_refused_in_a_sentence(tmp_path: Path, option: str, name: str) -> None:
+    paint(tmp_path, ["a.png"])
+    write_transforms(tmp_path / "transforms.json", some_path(1), ["a.png"])
+    good = {"cameras": str(tmp_path)} if option in ("depth", "images") else {}
+    config = InputConfig(**{**good, option: name})
+    with pytest.raises(FileError):
+        load_inputs(config)
