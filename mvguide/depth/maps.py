@@ -15,6 +15,9 @@ from mvguide.files.depth_formats import read_stored
 
 DepthKind = Literal["depth", "disparity"]
 
+MOST_ENLARGED = 16.0
+"""A map is enlarged to the picture by so much at most: a pixel of more would stand for too much of the picture."""
+
 _ADVICE = "if it is inverse depth, declare it with --depth_kind disparity"
 
 
@@ -28,6 +31,8 @@ class Depth:
     """bool [H, W]: true where the depth is known."""
     is_metric: bool
     """False where the scale is invented (relative inverse depth), true where it is the file's times the given unit."""
+    enlarged: float = 1.0
+    """By how much `fit_depth` enlarged the map of the file along a side; at least 1."""
 
     @property
     def height(self) -> int:
@@ -252,13 +257,16 @@ def _check_depth(depth: np.ndarray, known: np.ndarray, path: str | os.PathLike[s
 def fit_depth(depth: Depth, width: int, height: int) -> Depth:
     """A depth map of the picture's size: resized where the shapes agree, refused where it shows something else.
 
+    `Depth.enlarged` of the result has how much larger it became.
+
     Args:
         depth: the map.
         width: of the picture.
         height: of the picture.
 
     Raises:
-        InputError: the two shapes differ by more than a pixel of the smaller one.
+        InputError: the two shapes differ by more than a pixel of the smaller one, or the map is more than
+            `MOST_ENLARGED` times smaller.
     """
     if (depth.width, depth.height) == (width, height):
         return depth
@@ -270,4 +278,10 @@ def fit_depth(depth: Depth, width: int, height: int) -> Depth:
             "do not show the same; cut the picture to what the map shows with --resize, --crop and --already_cropped, "
             "with intrinsics of the cut-out, or give a map of the whole picture"
         )
-    return depth.resize(width, height)
+    enlarged = max(width / depth.width, height / depth.height)
+    if enlarged > MOST_ENLARGED:
+        raise InputError(
+            f"depth is {depth.width} x {depth.height}, but the picture is {width} x {height}: {enlarged:.3g} times "
+            f"larger, and {MOST_ENLARGED:g} is the most; give a larger map, or a smaller picture"
+        )
+    return replace(depth.resize(width, height), enlarged=max(1.0, enlarged))

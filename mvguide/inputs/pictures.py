@@ -1,6 +1,7 @@
 """Reading views: pictures with their cameras and depth, straightened, resized and cropped together."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -167,7 +168,7 @@ def _straighten(view: View, lens: Lens) -> View:
         values, _ = undistort(depth.values[None], view.camera, lens, mode="nearest")
         valid, _ = undistort(depth.valid[None].float(), view.camera, lens, mode="nearest")
         known = (valid[0] > 0.5) & inside
-        depth = Depth(torch.where(known, values[0], 0), known, depth.is_metric)
+        depth = replace(depth, values=torch.where(known, values[0], 0), valid=known)
     return View(image, view.camera, depth, view.name)
 
 

@@ -437,3 +437,13 @@ def test_depth_without_an_inverse_is_no_data(tmp_path):
         read_depth(saved(tmp_path / "a.npy", np.full((4, 4), 1e-40)), kind="depth")
     depth = read_depth(saved(tmp_path / "b.npy", np.array([[1e-40, 1.0]])), kind="depth")
     assert depth.valid.tolist() == [[False, True]]
+
+
+def test_how_much_a_map_was_enlarged_is_kept_and_bounded():
+    depth = Depth(torch.ones(3, 4), torch.ones(3, 4, dtype=torch.bool), True)
+    fitted = fit_depth(depth, 64, 48)
+    assert fitted.enlarged == 16
+    assert fitted.crop(0, 0, 9, 9).enlarged == fitted.resize(8, 6).enlarged == 16
+    assert fit_depth(depth, 2, 1).enlarged == fit_depth(depth, 4, 3).enlarged == 1
+    with pytest.raises(InputError, match="depth is 4 x 3, but the picture is 640 x 480: 160 times larger, and 16 is"):
+        fit_depth(depth, 640, 480)

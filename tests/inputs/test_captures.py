@@ -225,3 +225,32 @@ def test_names_that_no_disk_can_hold_are_refused_in_a_sentence(tmp_path: Path, o
     config = InputConfig(**{**good, option: name})
     with pytest.raises(FileError):
         load_inputs(config)
+
+
+def said_of_depth(folder: Path, stored: np.ndarray, **options: object) -> list[str]:
+    """What is said of one picture with a depth file."""
+    paint(folder, ["a.png"])
+    np.save(folder / "a.npy", stored)
+    said: list[str] = []
+    depth = DepthOptions(depth=str(folder / "a.npy"), **options)  # type: ignore[arg-type]
+    load_views(SourceOptions(image=str(folder / "a.png")), depth, say=said.append)
+    return said
+
+
+def test_an_enlarged_depth_map_is_said(tmp_path: Path) -> None:
+    assert said_of_depth(tmp_path, np.ones((24, 32)), depth_kind="depth") == []
+    assert said_of_depth(tmp_path, np.ones((23, 31)), depth_kind="depth") == []
+    (line,) = said_of_depth(tmp_path, np.ones((3, 4)), depth_kind="depth")
+    assert "depth maps of 1 of 1 pictures were enlarged, that of a.png 8 times" in line
+
+
+@pytest.mark.parametrize(
+    ("focal", "offset", "warned"), [(1000.0, 120.0, False), (1000.0, 0.0, True), (4.0, 120.0, True), (1e6, 120.0, True)]
+)
+def test_stereo_numbers_that_make_no_scene_are_said(tmp_path: Path, focal: float, offset: float, warned: bool) -> None:
+    """Middlebury: disparity + doffs runs from 120 to 220 pixels; without doffs the far end is beyond all scenes."""
+    disparity = np.geomspace(0.01, 100, 24 * 32).reshape(24, 32)
+    said = said_of_depth(
+        tmp_path, disparity, depth_kind="disparity", depth_baseline=0.2, depth_focal=focal, depth_offset=offset
+    )
+    assert any("--depth_offset (Middlebury's doffs)" in line for line in said) == warned
