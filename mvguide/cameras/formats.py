@@ -38,7 +38,7 @@ class CameraFormat:
     takes: tuple[str, ...] = ()
     """Of "intrinsics", "size", "pixel_center", "world_to_camera": those that the reader has."""
     needs: tuple[str, ...] = ()
-    """Of `takes`: those that the files hold no answer to, so that the caller must give them."""
+    """Of `takes`: those that the files do not hold, so that the caller must give them."""
     suffixes: tuple[str, ...] = ()
     """Of the files' names, in lower case."""
     file_names: tuple[str, ...] = ()
@@ -166,6 +166,9 @@ def read_first(
         options: for the readers; each gets those that it takes.
         say: gets a sentence where one was passed over.
 
+    Returns:
+        At least one image.
+
     Raises:
         FileError, InputError: what the first of them raised, where none can be read.
     """
@@ -179,7 +182,7 @@ def read_first(
             first = first or error
         else:
             if first is not None and say is not None:
-                say(f"cameras are those of the {row.name} files in {path}, for {first}")
+                say(f"{path}: cameras are read from its {row.name} files, because {first}")
             return read
     assert first is not None
     raise first

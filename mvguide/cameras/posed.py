@@ -67,7 +67,7 @@ class PosedImages:
     folder: Path | None = None
     """What the names of the pictures are relative to; None where the file names none."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """What else the file says, by its own names."""
+    """The file's other entries, by its own names."""
 
     def __len__(self) -> int:
         """Count of images."""
@@ -139,6 +139,9 @@ def posed_camera(
         size: width and height.
         where: the start of a message: "camera file x.log, image 3".
 
+    Returns:
+        One camera, float64.
+
     Raises:
         FileError: a matrix that is not a rigid motion, or intrinsics that make no camera.
     """
@@ -169,8 +172,11 @@ def check_size(path: Path, what: str, size: Size | None) -> Size:
         what: its kind: "an MVSNet camera".
         size: width and height, or None.
 
+    Returns:
+        Width and height in pixels.
+
     Raises:
-        InputError: missing, or no such thing.
+        InputError: missing, or no whole numbers of pixels.
     """
     if size is None:
         raise InputError(f"{WHAT} {path} is {what}, which holds no picture size; give size=(width, height) in pixels")
@@ -201,7 +207,7 @@ def check_given(
         The intrinsics, now with the first pixel's centre at 0.5, and the size.
 
     Raises:
-        InputError: one is missing, or is no such thing.
+        InputError: one is missing or cannot be used.
     """
     calibration = find_calibration(path) if intrinsics is None else None
     if calibration is not None:
@@ -251,7 +257,15 @@ def quaternions(rotations: Tensor) -> np.ndarray:
 
 
 def writable_batch(cameras: Camera, count: int | None = None, names: str = "names") -> Camera:
-    """Cameras for a writer: a checked batch [F] in float64 on the CPU, of as many as there are names.
+    """Cameras for a writer: a checked batch, of as many as there are names.
+
+    Args:
+        cameras: one camera or a batch [F].
+        count: F, where the caller has one of something for each; None: any.
+        names: what the caller has, for messages.
+
+    Returns:
+        A batch [F] in float64 on the CPU.
 
     Raises:
         InputError: no cameras, other counts, a skew, which no format here has, or values that make no camera.

@@ -62,6 +62,9 @@ class Depth:
             width: columns, at least 1.
             height: rows, at least 1.
 
+        Returns:
+            `Depth` [height, width], which shares its memory with this one.
+
         Raises:
             InputError: a cut-out that leaves the map.
         """
@@ -122,12 +125,15 @@ def read_depth(
             for files that store nearness (`8 (1 - v/255)` is unit -8/255, offset 8). For stereo disparity pixels in
             one stored unit (1/256 for KITTI), above 0.
         offset: scene units added; for stereo disparity pixels (Middlebury's doffs).
-        kind: what is stored. None: depth, but refused where `looks_like_disparity` says that it is not; "depth"
-            believes the caller, and refuses negative values only.
+        kind: what is stored. None: depth, but refused where `looks_like_disparity` is true; "depth": trusted,
+            and only negative values are refused.
         invalid: one more stored value that means "no data"; may be NaN.
         median_depth: scene units; for relative disparity only, 1 by default.
         baseline: distance of the two cameras, scene units.
         focal: focal length in pixels of this map, not of a picture of another size.
+
+    Returns:
+        `Depth` of the file's size; metric but for relative inverse depth.
 
     Raises:
         FileError: missing, damaged, not a depth map, no valid value, negative depth, undeclared NaN, or inverse depth
@@ -263,6 +269,9 @@ def fit_depth(depth: Depth, width: int, height: int) -> Depth:
         depth: the map.
         width: of the picture.
         height: of the picture.
+
+    Returns:
+        `Depth` [height, width]; the map itself where it has that size.
 
     Raises:
         InputError: the two shapes differ by more than a pixel of the smaller one, or the map is more than

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 
-# Networks whose output is metres whatever their configuration says.
+# Networks whose output is metres whatever is in their configuration.
 _METRIC = {"zoedepth", "glpn", "depth_pro", "tipsv2_dpt"}
 
 
@@ -34,9 +34,9 @@ def estimate_depth(image: Tensor, model: str = DEFAULT_MODEL, device: str = "aut
     kept for the rest of the process.
 
     Args:
-        image: ``[3, H, W]`` in [0, 1]; the network sees it in 8 bits, as its processor wants it.
+        image: [3, H, W] in [0, 1]; the network sees it in 8 bits, as its processor wants it.
         model: a folder written by `save_pretrained` (model and image processor), or a hub id.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+        device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`.
 
     Returns:
         `Depth` of the picture's size on the CPU; metric where the network is.
@@ -66,7 +66,7 @@ def estimate_depth(image: Tensor, model: str = DEFAULT_MODEL, device: str = "aut
 def output_kind(config: "PretrainedConfig") -> DepthKind:
     """What a network puts out: "disparity" (relative inverse depth) or "depth" (metres), from its configuration.
 
-    `depth_estimation_type` says it for the Depth Anything family. DPT is MiDaS' relative inverse depth, but for the
+    In the Depth Anything family it is `depth_estimation_type`. DPT is MiDaS' relative inverse depth, but for the
     DINOv2 heads trained on NYU and KITTI, which alone have `add_projection`. ZoeDepth, GLPN, Depth Pro and TIPS give
     metres always.
 

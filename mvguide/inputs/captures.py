@@ -84,6 +84,9 @@ def read_capture(source: SourceOptions, lens: LensOptions, crop: CropOptions, sa
         crop: of the pictures, where their size has to be read.
         say: gets a sentence for what was found or passed over.
 
+    Returns:
+        The images and the pictures that were found for them.
+
     Raises:
         FileError: a file that cannot be read.
         InputError: see `camera_file`; or pictures that cannot be paired with the images.
@@ -112,6 +115,9 @@ def camera_file(path: str, lens: LensOptions, size: tuple[int, int] | None, say:
         lens: `camera_format`, and `intrinsics`, `pixel_center` and `camera_size` where the format takes them.
         size: (width, height) of the pictures, used where `camera_size` is not set.
         say: gets a sentence for what was found or passed over.
+
+    Returns:
+        At least one image.
 
     Raises:
         FileError: a file that cannot be read.
@@ -199,6 +205,9 @@ def choose_images(known: Sequence[str], use: Sequence[str | int], source: str = 
         known: names of all.
         use: names, with or without folder and suffix, or numbers from 0.
         source: what the names are of, for messages.
+
+    Returns:
+        Numbers in the order of ``use``.
 
     Raises:
         InputError: a name that none or several have.

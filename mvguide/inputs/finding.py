@@ -55,7 +55,19 @@ def _files(folder: Path, suffixes: Container[str]) -> list[Path]:
 
 
 def crop_box(crop: Sequence[int], width: int, height: int) -> tuple[int, int, int, int]:
-    """(left, top, width, height) inside a picture of that size. Raises InputError for anything else."""
+    """A crop as people give it, checked against the picture.
+
+    Args:
+        crop: [left, top, width, height] in pixels.
+        width: of the picture.
+        height: of the picture.
+
+    Returns:
+        Left, top, width and height.
+
+    Raises:
+        InputError: not four such numbers, or a crop that leaves the picture.
+    """
     if len(crop) != 4 or min(crop) < 0 or min(crop[2:]) < 1:
         raise InputError(f"crop is {list(crop)}; give [left, top, width, height] in pixels")
     left, top, across, down = crop

@@ -30,7 +30,7 @@ class DepthSource:
     has_scale: bool
     """Whether its depth is in the unit of the cameras."""
     needs: str = ""
-    """Why it cannot be used where it is asked for and not there, and the way out; empty: it is tried, and says why."""
+    """Message where it is asked for and cannot be used; empty: it is tried, and raises its own."""
 
 
 def _by_model(views: Sequence[View], index: int, hint: Hint, options: DepthOptions) -> View:
@@ -69,6 +69,9 @@ def complete_depths(
         posed: the cameras stand in a world of their own.
         still: the views show one moment, so that a plane sweep means something.
         say: gets a sentence for each thing that was done.
+
+    Returns:
+        The views in their order; without depth only those that ``depth_source`` "file" leaves so.
 
     Raises:
         InputError: depth is missing and cannot be made, or an alignment was asked for that lacks its ground.

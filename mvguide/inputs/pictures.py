@@ -23,7 +23,21 @@ from mvguide.views.view import DEFAULT_FOV, View, resize_image
 
 
 def read_view(view: ViewOptions, depth: DepthFileOptions, lens: LensOptions, crop: CropOptions) -> View:
-    """One picture with its own lens and depth, or where it has none those of all."""
+    """Read one picture; what its own entry does not have is that of all pictures.
+
+    Args:
+        view: the picture, and its depth, lens and place where they are its own.
+        depth: for its depth file, if `view` has none.
+        lens: for its camera, if `view` has neither field of view nor intrinsics.
+        crop: resizing and cropping.
+
+    Returns:
+        The view; without depth where no file is given.
+
+    Raises:
+        FileError: a file that cannot be read.
+        InputError: settings that do not go together, or depth of another shape.
+    """
     image = _picture(crop, view.image)
     size = image.shape[2], image.shape[1]
     own = view.fov is not None or view.intrinsics is not None
@@ -35,7 +49,22 @@ def read_view(view: ViewOptions, depth: DepthFileOptions, lens: LensOptions, cro
 
 
 def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFileOptions, crop: CropOptions) -> View:
-    """Picture ``index`` of a camera file, read from ``file``."""
+    """Read one picture of a camera file, straightened where its lens bends it.
+
+    Args:
+        posed: what the camera file holds.
+        index: of the image in it.
+        file: its picture.
+        depth: for its depth file, if the camera file names none.
+        crop: resizing and cropping.
+
+    Returns:
+        The view; without depth where no file is given.
+
+    Raises:
+        FileError: a file that cannot be read.
+        InputError: depth of another shape.
+    """
     image, one = _picture(crop, file), posed.images[index]
     path: Path | None = None
     if depth.depth is not None:
@@ -50,7 +79,22 @@ def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFil
 def read_footage(
     source: str, depth: DepthFileOptions, lens: LensOptions, crop: CropOptions, cameras: str | None = None
 ) -> list[View]:
-    """Frames of a video or folder, all from one camera, or each from its own of a camera file."""
+    """Read the frames of a video file or folder, all from one camera, or each from its own of a camera file.
+
+    Args:
+        source: video file, or folder of pictures in the order of their names.
+        depth: `depth` is a folder with a depth file for each frame.
+        lens: of the camera.
+        crop: resizing and cropping.
+        cameras: camera file with one camera for each frame; None: one that stands still.
+
+    Returns:
+        A view for each frame.
+
+    Raises:
+        FileError: a file that cannot be read.
+        InputError: frames of unlike sizes, or other counts of cameras or depth files.
+    """
     folder = Path(source)
     names = [path.name for path in find_pictures(source)] if is_folder(folder) else []
     frames = [read_image(folder / name) for name in names] if names else list(read_video(source))
@@ -179,7 +223,7 @@ def _camera(
     center: float,
     world_to_camera: Tensor | None,
 ) -> Camera:
-    """Camera of a picture from what is known of its lens."""
+    """Camera of a picture from its field of view or intrinsics."""
     if fov is not None and intrinsics is not None:
         raise InputError("both fov and intrinsics were given; give one of them")
     if intrinsics is not None:

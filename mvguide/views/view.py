@@ -75,6 +75,9 @@ class View:
             width: columns, at least 1.
             height: rows, at least 1.
 
+        Returns:
+            View [height, width], which shares its memory with this one.
+
         Raises:
             InputError: a cut-out that leaves the picture.
         """
@@ -122,7 +125,7 @@ class View:
         depth_invalid: float | None = None,
         world_to_camera: Tensor | None = None,
     ) -> "View":
-        """Read a picture and its depth.
+        """A view from a picture file and a depth file.
 
         Args:
             image: picture file; grey, RGBA, 16-bit and EXIF rotation come out right.
@@ -137,8 +140,11 @@ class View:
             depth_invalid: stored value that means "no data", besides 0.
             world_to_camera: ``[4, 4]``; the identity by default.
 
+        Returns:
+            View of the picture's size.
+
         Raises:
-            FileError, InputError: see ``files.images.read_image``, ``depth.files.read_depth`` and ``Camera``.
+            FileError, InputError: see ``files.images.read_image``, ``depth.maps.read_depth`` and ``Camera``.
         """
         picture = read_image(image)
         height, width = picture.shape[-2:]
@@ -156,7 +162,16 @@ class View:
 
 
 def resize_image(image: Tensor, width: int, height: int) -> Tensor:
-    """Picture [C, H, W] in [0, 1] resized to [C, height, width], bilinear, smoothed where it gets smaller."""
+    """Resize a picture, bilinear, and smoothed where it gets smaller.
+
+    Args:
+        image: [C, H, W] in [0, 1].
+        width: columns wanted, at least 1.
+        height: rows wanted, at least 1.
+
+    Returns:
+        [C, height, width] in [0, 1].
+    """
     return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
@@ -175,7 +190,16 @@ def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:
 
 
 def fit_camera(camera: Camera, width: int, height: int) -> Camera:
-    """Camera, or trajectory, of the picture that :meth:`View.fit` makes."""
+    """Camera of the picture that :meth:`View.fit` makes.
+
+    Args:
+        camera: one camera or a batch [F].
+        width: columns of the video.
+        height: rows of the video.
+
+    Returns:
+        The cameras, of that size.
+    """
     crop = _Crop.cover(camera.width, camera.height, width, height)
     return camera.resize(crop.width, crop.height).crop(crop.left, crop.top, width, height)
 

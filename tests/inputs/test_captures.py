@@ -109,7 +109,7 @@ def test_a_damaged_model_does_not_hide_a_good_file_beside_it(tmp_path: Path) -> 
     file.write_text(file.read_text()[:150])
     said: list[str] = []
     assert len(load(tmp_path, said).views) == 3
-    assert "cameras are those of the llff files" in said[0]
+    assert "cameras are read from its llff files, because" in said[0]
     assert "images.txt" in said[0]
     with pytest.raises(FileError, match=r"images\.txt"):
         load(tmp_path, camera_format="colmap")
