@@ -92,7 +92,12 @@ def model_is_here(model: str) -> bool:
         return True
     from huggingface_hub import try_to_load_from_cache
 
-    return all(isinstance(try_to_load_from_cache(model, file), str) for file in ("config.json", "model.safetensors"))
+    try:
+        return all(
+            isinstance(try_to_load_from_cache(model, file), str) for file in ("config.json", "model.safetensors")
+        )
+    except ValueError:  # not a name that the hub could have
+        return False
 
 
 @functools.cache
