@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from mvguide.guidance.resample import Resample
 from torch import Tensor
 
 from mvguide.diffusion.denoiser import Denoiser, GaussianDenoiser
@@ -12,6 +11,7 @@ from mvguide.diffusion.schedule import SigmaSchedule, flow_sigmas, karras_sigmas
 from mvguide.diffusion.solvers import Guided, Heun, Step
 from mvguide.errors import ConfigError
 from mvguide.guidance.guides import Blend, GuidanceSettings, NoGuidance, make_guidance
+from mvguide.guidance.resample import Resample
 from mvguide.guidance.targets import Targets
 from mvguide.tables.table import LambdaTable
 
