@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mvguide.backbones.base import Backbone, ModelNotes
+from mvguide.decoding import is_file, is_folder
 from mvguide.errors import ConfigError, ModelError
 
 EMBEDDED = {"tiny": Path(str(files("mvguide"))) / "backbones" / "assets" / "tiny"}
@@ -60,14 +61,14 @@ def load_backbone(
         raise ConfigError("offload moves modules between a GPU and memory, but the device is the CPU; drop it")
     chosen = DTYPES[dtype] if dtype != "auto" else torch.float16 if target.type == "cuda" else torch.float32
     folder = find_model(name)
-    if folder.is_dir():
+    if is_folder(folder):
         _check_pipeline_class(folder)
     _quiet_libraries()
     from diffusers import StableVideoDiffusionPipeline
 
     from mvguide.backbones.svd import SvdBackbone
 
-    source = str(folder) if folder.is_dir() else str(name)
+    source = str(folder) if is_folder(folder) else str(name)
     try:
         pipe = StableVideoDiffusionPipeline.from_pretrained(source, dtype=chosen, variant=variant, use_safetensors=True)
     except (OSError, ValueError, TypeError, AttributeError, ImportError, RuntimeError) as error:
@@ -100,7 +101,7 @@ def _check_pipeline_class(folder: Path) -> None:
 def _read_notes(folder: Path) -> ModelNotes:
     """Notes of a model that was trained or measured for mvguide; empty for others."""
     path = folder / "mvguide.json"
-    if not path.is_file():
+    if not is_file(path):
         return ModelNotes()
     try:
         notes = json.loads(path.read_text())

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from mvguide.decoding import is_folder
 from mvguide.errors import ModelError
 
 
@@ -40,7 +41,7 @@ def read_native_size(folder: Path) -> NativeSize:
 
     Raises ModelError where the folder's configs cannot be read.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         return SVD_XT
     try:
         unet = json.loads((folder / "unet" / "config.json").read_text())

@@ -53,11 +53,13 @@ class Camera:
     def from_fov(fov_degrees: float, width: int, height: int, world_to_camera: Any = None) -> "Camera":
         """Camera with square pixels and a centred principal point: f = (width / 2) / tan(fov / 2).
 
-        fov_degrees is the horizontal field of view, in (0, 180); world_to_camera [4, 4] defaults to the identity.
+        fov_degrees is the horizontal field of view, in [0.001, 180); world_to_camera [4, 4] defaults to the identity.
         Raises InputError for a field of view or a matrix that cannot be used.
         """
-        if not 0.0 < float(fov_degrees) < 180.0:
-            raise InputError(f"fov is {fov_degrees} degrees; the horizontal field of view must lie between 0 and 180")
+        if not 0.001 <= float(fov_degrees) < 180.0:
+            raise InputError(
+                f"fov is {fov_degrees} degrees; the horizontal field of view must lie between 0 and 180, at least 0.001"
+            )
         focal = width / 2 / math.tan(math.radians(float(fov_degrees)) / 2)
         return Camera.from_intrinsics((focal, focal, width / 2, height / 2), width, height, world_to_camera)
 

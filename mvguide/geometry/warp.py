@@ -26,6 +26,8 @@ _SPACING, _MOST_CUTS = 1.6, 3
 _BLOCK = 2**16
 # Depths relative to the source below this are taken as behind the target camera.
 _NEAREST = 1e-6
+# Places in the target, in pixels times depth, must stay far below the largest float32.
+_OVERFLOW = 1e36
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +69,17 @@ def splat(
     usable = torch.isfinite(depth) & (depth > 0)
     if valid is not None:
         usable &= valid.to(image.device)
+    rows = _homographies(source, targets)
+    largest = float(rows.abs().amax()) * max(source.width, source.height)
+    if not largest < _OVERFLOW:
+        raise InputError(
+            "source and target cameras are so far apart, or of such unlike focal length, that pixels move by "
+            f"{largest:g} pixels; check the unit of the cameras and the field of view"
+        )
+    usable &= depth > largest / _OVERFLOW  # nearer, and the products of a pixel's place would overflow
     if not usable.any():
         raise InputError("depth has no usable pixel (finite, above 0 and marked valid); at least 1 is needed to warp")
     count, channels, width, height = len(targets), image.shape[0], targets.width, targets.height
-    rows = _homographies(source, targets)
     cuts = _cuts(rows, depth, usable, width, height)
     rows = rows.to(image.device, torch.float32)
     out = Warp(

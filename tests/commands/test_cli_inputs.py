@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mvguide.cli import main
 from mvguide.config.input_options import InputConfig
@@ -17,7 +16,7 @@ from mvguide.files.images import read_image, write_png
 from mvguide.files.video import read_video
 from mvguide.inputs.loading import load_inputs
 from mvguide.scenes import packaged_scene
-from tests.cameras.camera_cases import DAMAGES, damage
+from tests.mutations import damaged
 from tests.real_data import DATA, needs_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,9 +141,9 @@ def test_damaged_scene_files_raise_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "scene.yaml"
 
     @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(DAMAGES), st.integers(0, 2**32))
-    def check(kind: str, seed: int) -> None:
-        path.write_bytes(damage(good, kind, seed, others))
+    @given(damaged(good, others))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
         try:
             load_inputs(load_settings(InputConfig, scene=str(path)))
         except MvguideError as error:

@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -341,3 +342,34 @@ def test_cuda_equals_cpu() -> None:
         assert agree.float().mean() > 0.999
         difference = ((gpu.image.cpu() - cpu.image).abs() * agree).amax(dim=1)
         assert (difference > 1e-4).float().mean() < 1e-3
+
+
+def test_extreme_depths_and_cameras_are_refused_or_warped_to_finite_values():
+    """Products that overflow float32 became indices out of bounds."""
+
+    def camera(focal, right=0.0):
+        motion = torch.eye(4, dtype=torch.float64)
+        motion[0, 3] = right
+        return Camera(torch.tensor([[focal, 0, 8], [0, focal, 6], [0, 0, 1]], dtype=torch.float64), motion, 16, 12)
+
+    image, warped = torch.rand(3, 12, 16), 0
+    for depth, focal, right in itertools.product((1e-45, 1e-40, 1e-30, 1, 3e38), (1e-300, 30, 1e300), (0, 1, 1e30)):
+        values = torch.full((12, 16), float(depth))
+        values[0, 0] = 1
+        try:
+            warp = splat(image, values, camera(30.0), stack([camera(focal, right)]))
+        except InputError as error:
+            assert "check the unit of the cameras and the field of view" in str(error)
+            continue
+        warped += 1
+        assert torch.isfinite(warp.image).all()
+        assert torch.isfinite(warp.depth).all()
+    assert warped > 10
+    with pytest.raises(InputError, match="no usable pixel"):
+        splat(image, torch.full((12, 16), 1e-40), camera(30.0), stack([camera(30.0)]))
+
+
+def test_a_field_of_view_next_to_nothing_is_refused():
+    for fov in (1e-300, 1e-9):
+        with pytest.raises(InputError, match="between 0 and 180, at least 0.001"):
+            Camera.from_fov(fov, 16, 12)
