@@ -54,7 +54,7 @@ def search_hypers(config: SearchConfig) -> None:
     with atomic_path(config.out) as temporary:
         found.table.save(temporary)
     if config.plot:
-        from mvguide.drawing.sheets import plot_table
+        from mvguide.drawing.table_plot import plot_table
 
         with atomic_path(config.plot) as temporary:
             plot_table(found.table, temporary)
