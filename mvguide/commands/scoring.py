@@ -165,7 +165,7 @@ def split(config: EvaluateConfig, out: str) -> Task:
 def _videos(config: EvaluateConfig, video: "RenderedVideo", truth: "Truth") -> "tuple[dict[str, Tensor], list[str]]":
     """The result, and what it is judged beside: the filled warp, and the truth through the VAE."""
     from mvguide.evaluation.report import RESULT
-    from mvguide.geometry.masks import push_pull_fill
+    from mvguide.geometry.hole_filling import push_pull_fill
 
     videos, notes = {RESULT: video.frames[truth.numbers]}, []
     if video.warp is None:

@@ -9,7 +9,8 @@ from mvguide.backbones.base import Backbone, Conditioning
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera
-from mvguide.geometry.masks import cell_means, hole_ramp, latent_visible, push_pull_fill
+from mvguide.geometry.hole_filling import push_pull_fill
+from mvguide.geometry.masks import cell_means, hole_ramp, latent_visible
 from mvguide.guidance.targets import Targets
 from mvguide.views.moments import Moments
 from mvguide.views.view import View

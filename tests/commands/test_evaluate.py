@@ -22,7 +22,7 @@ from mvguide.evaluation.metrics import psnr
 from mvguide.evaluation.rendered import read_result
 from mvguide.files.images import read_image, write_png
 from mvguide.files.video import write_video
-from mvguide.geometry.masks import push_pull_fill
+from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.scenes import packaged_scene
 from mvguide.views.view import fit_camera
 from mvguide.views.warps import warp_views

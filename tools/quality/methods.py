@@ -12,7 +12,7 @@ from mvguide.backbones import Backbone
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.errors import InputError
 from mvguide.evaluation.metrics import psnr
-from mvguide.geometry.masks import push_pull_fill
+from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.guidance.guides import GuidanceSettings
 from mvguide.guidance.targets import Targets
 from mvguide.pipeline.calibration import calibrate
