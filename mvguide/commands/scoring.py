@@ -63,10 +63,10 @@ def evaluate(config: EvaluateConfig) -> "Evaluation":
         truth, against, notes = task.truth(video), task.against, task.notes
     say(f"scoring {int(truth.counted.sum())} frames")
     videos, missing = _videos(config, video, truth)
-    from mvguide.evaluation.scores import score
+    from mvguide.evaluation.scores import score_video
 
-    scores = {name: score(frames, truth, distance) for name, frames in videos.items()}
-    scores["truth"] = score(truth.frames, truth).alone()
+    scores = {name: score_video(frames, truth, distance) for name, frames in videos.items()}
+    scores["truth"] = score_video(truth.frames, truth).alone()
     if config.recover_cameras:
         from mvguide.evaluation.recovery import recover_cameras
 

@@ -14,7 +14,7 @@ from mvguide.drawing.sheets import pick_columns
 from mvguide.errors import FileError
 from mvguide.evaluation.recovery import Recovered
 from mvguide.evaluation.rendered import read_json
-from mvguide.evaluation.scores import COLUMNS, TEMPORAL, Scores, Truth, known
+from mvguide.evaluation.scores import COLUMNS, TEMPORAL, Scores, Truth, finite_or_none
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
 
@@ -150,7 +150,7 @@ def camera_figures(recovered: Recovered) -> Row:
     found: Row = {"registered": f"{len(recovered.registered)} of {recovered.frames}"}
     if recovered.error is None:
         return {**found, "cameras": recovered.text()}
-    return {**found, **{name: known(value) for name, value in asdict(recovered.error).items()}}
+    return {**found, **{name: finite_or_none(value) for name, value in asdict(recovered.error).items()}}
 
 
 HEADS = {

@@ -93,7 +93,7 @@ class Scores:
         return replace(self, recovered=recovered)
 
 
-def score(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Scores:
+def score_video(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Scores:
     """Score a video.
 
     PSNR, SSIM and the sharpness ratio over whole frames, what the views see and holes, where these are at least
@@ -122,13 +122,13 @@ def score(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Sco
             found[f"{metric} {region}"] = values.tolist()
     if distance is not None:
         found["perceptual"] = distance(frames, truth.frames).tolist()
-    per_frame = {name: [known(value) for value in values] for name, values in found.items()}
+    per_frame = {name: [finite_or_none(value) for value in values] for name, values in found.items()}
     counted = truth.counted.tolist()
     means = {name: _mean(values, counted) for name, values in per_frame.items()}
     return Scores(per_frame, means, _temporal(frames, truth))
 
 
-def known(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """The number, or None for NaN and infinity, which JSON has no word for."""
     return float(value) if math.isfinite(value) else None
 
@@ -149,7 +149,7 @@ def _temporal(frames: Tensor, truth: Truth) -> dict[str, float | None]:
     true = _temporal_figures(truth.frames, truth)
     found: dict[str, float | None] = {}
     for name in own:
-        mine, reference = known(own[name]), known(true[name])
+        mine, reference = finite_or_none(own[name]), finite_or_none(true[name])
         found[name] = mine
         found[f"{name} ratio"] = mine / reference if mine is not None and reference else None
     return {name: found.get(name) for name in TEMPORAL}

@@ -23,31 +23,41 @@ def dilate_holes(visible: Tensor, radius: int) -> Tensor:
     return (1 - holes).reshape(visible.shape)
 
 
-def latent_visible(visible: Tensor, factor: int, share: float = 1.0) -> Tensor:
-    """Mask of latent cells of which at least the given share of pixels is seen; 1 = every pixel.
+def latent_visible(visible: Tensor, vae_scale_factor: int, coverage: float = 1.0) -> Tensor:
+    """Mask of the latent cells of which at least the given part of the pixels is seen.
 
-    visible [..., H, W] in {0, 1} -> [..., H / factor, W / factor] in {0, 1}; factor is the VAE's (8 for SVD); share in
-    (0, 1]. Raises InputError if factor does not divide the size, or for another share.
+    Args:
+        visible: [..., H, W] in {0, 1}: 1 = seen.
+        vae_scale_factor: pixels along a side of a latent cell, 8 for SVD; it must divide H and W.
+        coverage: least part of a cell's pixels that must be seen, in (0, 1]; 1 = all of them.
+
+    Returns:
+        [..., H / vae_scale_factor, W / vae_scale_factor] in {0, 1}.
+
+    Raises:
+        InputError: a size that vae_scale_factor does not divide, or a coverage outside (0, 1].
     """
-    if not 0 < share <= 1:
-        raise InputError(f"share is {share}; it must be above 0 and at most 1")
+    if not 0 < coverage <= 1:
+        raise InputError(f"coverage is {coverage}; it must be above 0 and at most 1")
     # Half a pixel of tolerance: the mean of ones and zeros is not exact in float32.
-    return (cell_means(visible, factor) >= share - 0.5 / factor**2).to(visible)
+    return (cell_means(visible, vae_scale_factor) >= coverage - 0.5 / vae_scale_factor**2).to(visible)
 
 
-def cell_means(values: Tensor, factor: int) -> Tensor:
-    """Mean over the pixels of each latent cell: of a mask, the share of the cell that is seen.
+def cell_means(values: Tensor, vae_scale_factor: int) -> Tensor:
+    """Mean over the pixels of each latent cell; of a mask, the cell's coverage.
 
-    values [..., H, W] -> [..., H / factor, W / factor]. Raises InputError if factor does not divide the size.
+    values [..., H, W] -> [..., H / vae_scale_factor, W / vae_scale_factor]. Raises InputError if vae_scale_factor does
+    not divide the size.
     """
     height, width = values.shape[-2:]
-    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
-        raise InputError(f"factor is {factor!r}; it must be a whole number, at least 1")
-    if height % factor or width % factor:
+    side = vae_scale_factor
+    if isinstance(side, bool) or not isinstance(side, int) or side < 1:
+        raise InputError(f"vae_scale_factor is {side!r}; it must be a whole number, at least 1")
+    if height % side or width % side:
         raise InputError(
-            f"mask is {width}x{height}, which {factor} does not divide; resize or crop to multiples of {factor}"
+            f"mask is {width}x{height}, which {side} does not divide; resize or crop to multiples of {side}"
         )
-    cells = values.unflatten(-2, (height // factor, factor)).unflatten(-1, (width // factor, factor))
+    cells = values.unflatten(-2, (height // side, side)).unflatten(-1, (width // side, side))
     return cells.mean(dim=(-3, -1))
 
 

@@ -60,7 +60,7 @@ def test_bad_arguments_are_refused() -> None:
         (lambda: dilate_holes(visible, -1), "radius is -1"),
         (lambda: dilate_holes(visible, 1.5), "radius is 1.5"),
         (lambda: latent_visible(visible, 8), "30x20, which 8 does not divide"),
-        (lambda: latent_visible(visible, 0), "factor is 0"),
+        (lambda: latent_visible(visible, 0), "vae_scale_factor is 0"),
         (lambda: depth_edges(torch.ones(4, 4), 0), "relative_jump is 0"),
     ]
     for make, sentence in faults:
@@ -101,5 +101,5 @@ def test_a_latent_cell_may_be_seen_in_part() -> None:
     assert latent_visible(visible, 4).tolist() == [[[[0, 0]]]]
     assert latent_visible(visible, 4, 0.5).tolist() == [[[[1, 1]]]]
     assert latent_visible(visible, 4, 0.6).tolist() == [[[[0, 1]]]]
-    with pytest.raises(InputError, match="share is 0"):
+    with pytest.raises(InputError, match="coverage is 0"):
         latent_visible(visible, 4, 0)
