@@ -116,5 +116,5 @@ def test_unknown_masks_are_refused() -> None:
         cell_weights(warps, 4, mask="blurred")
     with pytest.raises(ConfigError, match="confidence is -1"):
         cell_weights(warps, 4, confidence=-1)
-    with pytest.raises(InputError, match="share is 2"):
+    with pytest.raises(InputError, match="coverage is 2"):
         cell_weights(warps, 4, cell_coverage=2)
