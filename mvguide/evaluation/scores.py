@@ -98,7 +98,8 @@ def score_video(frames: Tensor, truth: Truth, distance: Distance | None = None) 
 
     PSNR, SSIM and the sharpness ratio over whole frames, what the views see and holes, where these are at least
     :data:`SMALLEST_REGION` of what the metric looks at; frames that are input views
-    have figures of their own but are in no mean. Temporal figures leave out only what lies between input views.
+    have figures of their own but are in no mean. Temporal figures leave out only what lies between input views; where
+    every pair of neighbours holds an input view, there is no reprojection error.
 
     Args:
         frames: ``[K, 3, H, W]`` in [0, 1]: the frames of the video that the truth is of.
@@ -157,6 +158,10 @@ def _temporal(frames: Tensor, truth: Truth) -> dict[str, float | None]:
 
 def _temporal_figures(frames: Tensor, truth: Truth) -> dict[str, float]:
     found = {"flicker": flicker(frames, truth.counted)}
-    if truth.depth is not None and truth.valid is not None:
-        found["reprojection"] = reprojection_error(frames, truth.depth, truth.valid, truth.cameras, truth.counted)
+    counted = truth.counted
+    # An input view warped into its neighbour is what a filled warp shows there: with no other pair, the error would be
+    # near 0 by construction.
+    informative = bool((counted[1:] & counted[:-1]).any())
+    if informative and truth.depth is not None and truth.valid is not None:
+        found["reprojection"] = reprojection_error(frames, truth.depth, truth.valid, truth.cameras, counted)
     return found

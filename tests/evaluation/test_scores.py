@@ -1,5 +1,7 @@
 """Which frames and regions count, and how errors are drawn."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -34,6 +36,16 @@ def test_given_frames_and_other_regions_do_not_count() -> None:
     assert found.means["ssim seen"] == pytest.approx(1)
     assert found.temporal["reprojection"] is None
     assert found.temporal["flicker ratio"] > 1
+
+
+@pytest.mark.parametrize(("pinned", "measured"), [([True, False, False], True), ([True, False, True], False)])
+def test_what_an_input_view_shows_beside_itself_is_no_reprojection_error(pinned: list[bool], measured: bool) -> None:
+    """A filled warp of an input view agrees with that view by construction, however wrong it is."""
+    depth = torch.full((3, 32, 32), 2.0)
+    known = replace(truth(pinned), depth=depth, valid=torch.ones(3, 32, 32, dtype=torch.bool))
+    figures = score_video(known.frames, known).temporal
+    assert (figures["reprojection"] is not None) == measured
+    assert (figures["reprojection ratio"] is not None) == measured
 
 
 def test_a_handful_of_pixels_is_no_region() -> None:
