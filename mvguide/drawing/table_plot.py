@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from mvguide.drawing.figures import new_figure
 from mvguide.tables.table import LambdaTable
 
 
 def plot_table(table: LambdaTable, path: str | Path) -> None:
     """Draw the weights as a PNG: frames across, sigma down on a log scale (noisy at the top), colour = weight."""
-    from matplotlib.figure import Figure  # here, because it takes a second to import
+    sigmas, weights = table.sigmas.numpy(), table.weights.numpy()
+    figure = new_figure(7.2, 4.8)
     from matplotlib.ticker import MaxNLocator
 
-    sigmas, weights = table.sigmas.numpy(), table.weights.numpy()
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     axes = figure.subplots()
     frames = np.arange(weights.shape[1] + 1) - 0.5
     mesh = axes.pcolormesh(frames, _edges(sigmas), weights, cmap="viridis", vmin=0, vmax=1)
