@@ -26,6 +26,8 @@ _SPACING, _MOST_CUTS = 1.6, 3
 _BLOCK = 2**16
 # Depths relative to the source below this are taken as behind the target camera.
 _NEAREST = 1e-6
+# Motion over depth, in pixels, above this would leave the range of float32: such pixels are not moved.
+_FARTHEST = 1e36
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +66,16 @@ def splat(
     """
     _check(image, depth, source, targets, chunk, front_tolerance, valid)
     image, depth = image.detach().float(), depth.to(image.device, torch.float32)
-    usable = torch.isfinite(depth) & (depth > 0)
+    count, channels, width, height = len(targets), image.shape[0], targets.width, targets.height
+    rows = _homographies(source, targets)
+    usable = torch.isfinite(depth) & (depth > float(rows.abs().max()) / _FARTHEST)
     if valid is not None:
         usable &= valid.to(image.device)
     if not usable.any():
-        raise InputError("depth has no usable pixel (finite, above 0 and marked valid); at least 1 is needed to warp")
-    count, channels, width, height = len(targets), image.shape[0], targets.width, targets.height
-    rows = _homographies(source, targets)
+        raise InputError(
+            "depth has no usable pixel (finite, above 0, not vanishingly small against the cameras' motion, and marked "
+            "valid); at least 1 is needed to warp"
+        )
     cuts = _cuts(rows, depth, usable, width, height)
     rows = rows.to(image.device, torch.float32)
     out = Warp(

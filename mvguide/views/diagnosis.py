@@ -67,7 +67,11 @@ def _too_little_seen(views: Sequence[View], trajectory: Camera, warps: Warps) ->
     if not little:
         return ""
     first, last = little[0], len(trajectory) - 1
-    where = f"from frame {first} on" if little == list(range(first, last + 1)) else f"in {len(little)} frame{'s'[: len(little) - 1]}"
+    where = (
+        f"from frame {first} on"
+        if little == list(range(first, last + 1))
+        else f"in {len(little)} frame{'s'[: len(little) - 1]}"
+    )
     least = float(warps.seen[little].min())
     found = f"{where} less than {SEEN:.0%} is seen (down to {least:.0%})"
     with_depth = max(_known(view) for view in views)
@@ -185,8 +189,9 @@ def _pairs(views: Sequence[View]) -> list[tuple[View, View]]:
 
 
 def _baseline(a: View, b: View) -> float:
-    """Distance of two views against the depth of the scene: without any, no scale can be told."""
-    moved = float((a.camera.center - b.camera.center).norm()) / a.median_depth
+    """Distance of two views against the depth of the scene; 0 where no scale can be told, or depth is out of range."""
+    depth = a.median_depth
+    moved = float((a.camera.center - b.camera.center).norm()) / depth if 1e-20 < depth < 1e20 else 0.0
     return moved if moved > 1e-9 else 0.0
 
 

@@ -341,3 +341,37 @@ def test_cuda_equals_cpu() -> None:
         assert agree.float().mean() > 0.999
         difference = ((gpu.image.cpu() - cpu.image).abs() * agree).amax(dim=1)
         assert (difference > 1e-4).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("value", [1e-40, 1e-38, 3e38])
+@pytest.mark.parametrize("kind", ["orbit", "dolly", "truck", "zoom"])
+def test_depths_at_the_ends_of_float32(value: float, kind: str) -> None:
+    """One such pixel changes nothing else; a map of them gives finite pictures or one sentence."""
+    camera = Camera.from_fov(60, WIDTH, HEIGHT)
+    targets = make_trajectory(kind, camera, 3, 2.0)
+    plain, odd = flat(2.0), flat(2.0)
+    plain[20, 30], odd[20, 30] = 0, value
+    found = splat(noise(), odd, camera, targets)
+    assert torch.isfinite(found.image).all()
+    if value < 1:
+        assert torch.equal(found.image, splat(noise(), plain, camera, targets).image)
+        with pytest.raises(InputError, match="depth has no usable pixel"):
+            splat(noise(), flat(value), camera, targets)
+    else:
+        far = splat(noise(), flat(value), camera, targets)
+        assert torch.isfinite(far.image).all()
+        assert torch.isfinite(far.depth).all()
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("distance", [1e30, 1e40, 1e300])
+def test_cameras_out_of_all_range(axis: int, distance: float) -> None:
+    camera = Camera.from_fov(60, WIDTH, HEIGHT)
+    motion = torch.eye(4, dtype=torch.float64)
+    motion[axis, 3] = distance
+    targets = stack([replace(camera, world_to_camera=motion)])
+    if distance > 1e36:
+        with pytest.raises(InputError, match="vanishingly small against the cameras' motion"):
+            splat(noise(), flat(2.0), camera, targets)
+    else:
+        assert splat(noise(), flat(2.0), camera, targets).image.isfinite().all()
