@@ -6,6 +6,8 @@ from torch.nn import functional
 
 from mvguide.errors import InputError
 
+_SATURATION = 0.3  # chosen on ray-traced scenes: what is far behind everything must not outweigh what is just behind
+
 
 def close_pinholes(visible: Tensor, neighbours: int = 6) -> Tensor:
     """Count a hole pixel as seen when at least so many of its 8 neighbours are: cracks of a splat, not openings.
@@ -44,19 +46,45 @@ def fill_pinholes(image: Tensor, visible: Tensor, closed: Tensor) -> Tensor:
     return filled
 
 
-def push_pull_fill(image: Tensor, visible: Tensor) -> Tensor:
+def push_pull_fill(image: Tensor, visible: Tensor, depth: Tensor | None = None) -> Tensor:
     """Fill holes with the colours around them: the pull-push pyramid of Gortler et al., The Lumigraph (1996).
 
     Pull: halve the picture until it is one pixel, averaging seen pixels only. Push: on the way back, bilinear
-    enlargement fills what a level has not seen. image [F, C, H, W] of any size and range, values in holes ignored
-    (NaN too); visible [F, 1, H, W]. Returns float32 [F, C, H, W]; seen pixels are returned unchanged; a frame with
-    nothing seen comes back all 0. Raises InputError for unlike shapes.
+    enlargement fills what a level has not seen. A hole that a camera's move opens mostly shows more of what lies
+    behind: with depth z, seen pixels count by f^2 where they are averaged and by f where they are enlarged, with
+    f = z / (m + 0.3 z) and the median depth m of the frame, so that the farther side of a hole fills it.
+
+    Args:
+        image: [F, C, H, W] of any size and range; values in holes are ignored, NaN too.
+        visible: [F, 1, H, W]: 1 = seen, 0 = hole.
+        depth: [F, 1, H, W], z of what is seen, in any unit; where it is not finite and positive, the frame's median
+            stands for it. None: all seen pixels count alike.
+
+    Returns:
+        float32 [F, C, H, W]; seen pixels are unchanged, and a frame with nothing seen is all 0.
+
+    Raises:
+        InputError: unlike shapes.
     """
-    if image.ndim != 4 or tuple(visible.shape) != (image.shape[0], 1, *image.shape[2:]):
+    wanted = (image.shape[0], 1, *image.shape[2:])
+    if image.ndim != 4 or tuple(visible.shape) != wanted:
         given = f"{tuple(image.shape)} and {tuple(visible.shape)}"
         raise InputError(f"image and visible have shapes {given}; they must be [F, C, H, W] and [F, 1, H, W]")
+    if depth is not None and tuple(depth.shape) != wanted:
+        raise InputError(f"depth has shape {tuple(depth.shape)}; it must be {wanted}, as the mask")
     seen = visible > 0
-    return _fill(torch.where(seen, image.float(), 0.0), seen.float())
+    colours = torch.where(seen, image.float(), 0.0)
+    if depth is None:
+        return _fill(colours, seen.float())
+    return _fill_from_behind(torch.cat([colours, _farness(depth, seen)], dim=1))[:, :-1]
+
+
+def _farness(depth: Tensor, seen: Tensor) -> Tensor:
+    """How far: z / (m + 0.3 z) with the frame's median depth m: grows with depth, up to 3.3 for a sky; 0 in holes."""
+    usable = seen & torch.isfinite(depth) & (depth > 0)
+    median = torch.where(usable, depth.float(), torch.nan).flatten(1).nanmedian(dim=1).values
+    relative = torch.where(usable, depth.float() / median.view(-1, 1, 1, 1), 1.0)
+    return torch.where(seen, (relative / (1 + _SATURATION * relative)).clamp(1e-4, 1 / _SATURATION), 0.0)
 
 
 def _fill(image: Tensor, weight: Tensor) -> Tensor:
@@ -71,3 +99,21 @@ def _fill(image: Tensor, weight: Tensor) -> Tensor:
     filled = _fill(coarse, (share > 0).float())
     enlarged = functional.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
     return torch.where(weight > 0, image, enlarged[..., :height, :width])
+
+
+def _fill_from_behind(image: Tensor) -> Tensor:
+    """One level: the last channel of image [F, C + 1, H, W] is the farness, 0 where nothing is seen."""
+    height, width = image.shape[-2:]
+    if max(height, width) == 1:
+        return image
+    padding = (0, width % 2, 0, height % 2)
+    farness = image[:, -1:]
+    pull = farness**2
+    total = functional.avg_pool2d(functional.pad(pull, padding), 2)
+    coarse = functional.avg_pool2d(functional.pad(image * pull, padding), 2) / total.clamp(min=1e-12)
+    filled = _fill_from_behind(coarse)
+    push = filled[:, -1:]
+    enlarged = functional.interpolate(
+        torch.cat([filled * push, push], dim=1), scale_factor=2, mode="bilinear", align_corners=False
+    )[..., :height, :width]
+    return torch.where(farness > 0, image, enlarged[:, :-1] / enlarged[:, -1:].clamp(min=1e-12))

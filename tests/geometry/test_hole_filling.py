@@ -106,3 +106,55 @@ def test_pinholes_are_closed_and_openings_are_not() -> None:
     assert close_pinholes(visible, 8)[..., 6, 6] == 0
     with pytest.raises(InputError, match="neighbours is 3"):
         close_pinholes(visible, 3)
+
+
+def two_sides(near_is_left: bool, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A near white side and a far black one, with a hole of some width between them."""
+    image, visible, depth = torch.zeros(1, 1, 48, 64), torch.ones(1, 1, 48, 64), torch.full((1, 1, 48, 64), 8.0)
+    image[..., :32], depth[..., :32] = 1, 1.0
+    visible[..., 32 - width // 2 : 32 + width // 2] = 0
+    if near_is_left:
+        return image, visible, depth
+    return image.flip(-1), visible.flip(-1), depth.flip(-1)
+
+
+@pytest.mark.parametrize("near_is_left", [True, False])
+@pytest.mark.parametrize("width", [4, 16, 30])
+def test_with_depth_the_farther_side_fills_a_hole(near_is_left: bool, width: int) -> None:
+    image, visible, depth = two_sides(near_is_left, width)
+    hole = visible == 0
+    assert float(push_pull_fill(image, visible)[hole].mean()) == pytest.approx(0.5, abs=0.1)
+    found = push_pull_fill(image, visible, depth)
+    assert float(found[hole].mean()) < 0.4
+    assert torch.equal(push_pull_fill(image, visible, 1024 * depth), found), "whatever the unit"
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 37), st.integers(1, 37), st.floats(0.01, 0.99), st.integers(0, 99))
+def test_a_fill_with_depth_keeps_seen_pixels_and_stays_in_their_range(
+    height: int, width: int, share: float, seed: int
+) -> None:
+    visible = random_visible(2, height, width, share, seed)
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(2, 3, height, width, generator=generator) * 3 - 1
+    depth = 10 ** (8 * torch.rand(2, 1, height, width, generator=generator) - 4)
+    depth[torch.rand(depth.shape, generator=generator) < 0.1] = 0  # seen, and yet of unknown depth
+    depth[visible == 0] = math.nan
+    filled = push_pull_fill(torch.where(visible > 0, image, math.nan), visible, depth)
+    seen = (visible > 0).expand_as(image)
+    assert torch.equal(filled[seen], image[seen])
+    for frame in range(2):
+        for channel in range(3):
+            known = image[frame, channel][visible[frame, 0] > 0]
+            values = filled[frame, channel]
+            assert values.min() >= (known.min() - 1e-4 if len(known) else 0)
+            assert values.max() <= (known.max() + 1e-4 if len(known) else 0)
+
+
+def test_a_flat_depth_changes_nothing() -> None:
+    image, visible = torch.rand(2, 3, 33, 20), random_visible(2, 33, 20, 0.5)
+    plain = push_pull_fill(image, visible)
+    for depth in (torch.full((2, 1, 33, 20), 3.0), torch.zeros(2, 1, 33, 20)):
+        torch.testing.assert_close(push_pull_fill(image, visible, depth), plain, rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match=r"depth has shape \(2, 33, 20\)"):
+        push_pull_fill(image, visible, torch.ones(2, 33, 20))
