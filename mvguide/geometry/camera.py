@@ -60,6 +60,9 @@ class Camera:
             height: pixels.
             world_to_camera: [4, 4]; the identity by default.
 
+        Returns:
+            one camera.
+
         Raises:
             InputError: a field of view, a size or a matrix that cannot be used.
         """
@@ -79,11 +82,21 @@ class Camera:
         world_to_camera: Any = None,
         pixel_center: float = 0.5,
     ) -> "Camera":
-        """Camera from (fx, fy, cx, cy) in pixels.
+        """Camera from (fx, fy, cx, cy).
 
-        pixel_center says where the given cx, cy put the centre of the first pixel: 0.5 here, 0.0 for OpenCV and
-        Open3D files, which are brought over by adding 0.5. world_to_camera [4, 4] defaults to the identity. Raises
-        InputError as `check`.
+        Args:
+            intrinsics: (fx, fy, cx, cy) in pixels.
+            width: pixels.
+            height: pixels.
+            world_to_camera: [4, 4]; the identity by default.
+            pixel_center: where the given cx, cy put the centre of the first pixel: 0.5 here; 0.0 in files of OpenCV and
+                Open3D, to whose cx and cy 0.5 is added.
+
+        Returns:
+            one camera.
+
+        Raises:
+            InputError: not four numbers, another pixel_center, or what `check` refuses.
         """
         values = [float(value) for value in intrinsics]
         if len(values) != 4:
@@ -186,9 +199,19 @@ class Camera:
         return replace(resized, intrinsics=scale[:, None] * self.intrinsics)
 
     def crop(self, left: int, top: int, width: int, height: int) -> "Camera":
-        """Camera of the cut-out [left, left + width] x [top, top + height]: the principal point moves by (-left, -top).
+        """Camera of a cut-out of the picture: the principal point moves by (-left, -top).
 
-        Raises InputError for a cut-out that leaves the picture.
+        Args:
+            left: first column of the cut-out, >= 0.
+            top: first row, >= 0.
+            width: columns.
+            height: rows.
+
+        Returns:
+            cameras of size width x height.
+
+        Raises:
+            InputError: a cut-out that leaves the picture.
         """
         cropped = replace(self, width=width, height=height)
         if left < 0 or top < 0 or left + width > self.width or top + height > self.height:

@@ -12,9 +12,18 @@ _SATURATION = 0.3  # chosen on ray-traced scenes: what is far behind everything 
 def close_pinholes(visible: Tensor, neighbours: int = 6) -> Tensor:
     """Count a hole pixel as seen when at least so many of its 8 neighbours are: cracks of a splat, not openings.
 
-    What lies outside the picture counts as seen, so that a one-pixel border is closed too. visible [F, 1, H, W] in
-    {0, 1}; neighbours from 5 to 8. Returns the same shape; give closed pixels their colour with `fill_pinholes`.
-    Raises InputError for other numbers.
+    What lies outside the picture counts as seen, so that a one-pixel border is closed too. Give closed pixels their
+    colour with `fill_pinholes`.
+
+    Args:
+        visible: [F, 1, H, W] in {0, 1}.
+        neighbours: 5 to 8.
+
+    Returns:
+        [F, 1, H, W] in {0, 1}.
+
+    Raises:
+        InputError: another number of neighbours.
     """
     if neighbours not in (5, 6, 7, 8):
         raise InputError(f"neighbours is {neighbours!r}; it must be a whole number from 5 to 8")
@@ -26,8 +35,13 @@ def close_pinholes(visible: Tensor, neighbours: int = 6) -> Tensor:
 def fill_pinholes(image: Tensor, visible: Tensor, closed: Tensor) -> Tensor:
     """Give every pixel that was closed the mean of its seen neighbours of 8.
 
-    image [F, C, H, W], values in holes ignored; visible [F, 1, H, W] before and closed [F, 1, H, W] after
-    `close_pinholes`. Returns [F, C, H, W], 0 where closed is 0. A few pixels in a thousand: cheaper than a pyramid.
+    Args:
+        image: [F, C, H, W]; values in holes are ignored.
+        visible: [F, 1, H, W] before `close_pinholes`.
+        closed: [F, 1, H, W] after it.
+
+    Returns:
+        [F, C, H, W], 0 where closed is 0. Pinholes are a few pixels in a thousand: this is cheaper than a pyramid.
     """
     filled = torch.where(visible > 0, image, 0.0)
     frame, row, column = ((closed > 0) & (visible <= 0))[:, 0].nonzero(as_tuple=True)

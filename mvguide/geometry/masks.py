@@ -11,8 +11,15 @@ from mvguide.errors import InputError
 def dilate_holes(visible: Tensor, radius: int) -> Tensor:
     """Grow the holes by a square of (2 radius + 1)^2 pixels; what lies outside the picture is no hole.
 
-    visible [..., H, W] in {0, 1}; radius in pixels, 0 changes nothing. Returns the same shape. Raises InputError for
-    a radius that is not a whole number >= 0.
+    Args:
+        visible: [..., H, W] in {0, 1}.
+        radius: pixels, >= 0; 0 changes nothing.
+
+    Returns:
+        [..., H, W] in {0, 1}.
+
+    Raises:
+        InputError: a radius that is not a whole number >= 0.
     """
     if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
         raise InputError(f"radius is {radius!r}; it must be a whole number of pixels, 0 or more")
@@ -46,8 +53,15 @@ def latent_visible(visible: Tensor, vae_scale_factor: int, coverage: float = 1.0
 def cell_means(values: Tensor, vae_scale_factor: int) -> Tensor:
     """Mean over the pixels of each latent cell; of a mask, the cell's coverage.
 
-    values [..., H, W] -> [..., H / vae_scale_factor, W / vae_scale_factor]. Raises InputError if vae_scale_factor does
-    not divide the size.
+    Args:
+        values: [..., H, W].
+        vae_scale_factor: pixels along a side of a latent cell; it must divide H and W.
+
+    Returns:
+        [..., H / vae_scale_factor, W / vae_scale_factor].
+
+    Raises:
+        InputError: a size that vae_scale_factor does not divide.
     """
     height, width = values.shape[-2:]
     side = vae_scale_factor
@@ -62,12 +76,20 @@ def cell_means(values: Tensor, vae_scale_factor: int) -> Tensor:
 
 
 def hole_ramp(cells: Tensor, width: float) -> Tensor:
-    """Factor that rises with the distance to the nearest hole: ``min(1, d / (width + 1))``, 0 in holes.
+    """Weight that rises with the distance to the nearest hole: ``min(1, d / (width + 1))``, 0 in holes.
 
-    d is the Euclidean distance in cells to the nearest cell that is 0 in the same frame: 1 beside it. A width of 0
-    leaves all cells that are no holes at 1; without holes everything is 1.
+    d is the Euclidean distance to the nearest cell of the same frame that is 0: 1 beside it. A frame without holes is 1
+    everywhere.
 
-    cells [..., h, w] -> [..., h, w] in [0, 1]. Raises InputError for a width that is not a finite number >= 0.
+    Args:
+        cells: [..., h, w]; 0 = hole.
+        width: cells over which the weight rises, >= 0; 0 leaves all cells that are no holes at 1.
+
+    Returns:
+        [..., h, w] in [0, 1].
+
+    Raises:
+        InputError: a width that is not a finite number >= 0.
     """
     if not 0 <= width < torch.inf:
         raise InputError(f"ramp is {width}; it must be a finite number of cells, 0 or more")
@@ -80,11 +102,19 @@ def hole_ramp(cells: Tensor, width: float) -> Tensor:
 
 
 def depth_edges(depth: Tensor, relative_jump: float = 0.05) -> Tensor:
-    """Pixels that straddle a jump in depth, whose value may be a smear of both sides and belong to neither.
+    """Pixels next to a jump in depth, where a value may be a mix of both sides.
 
-    A pixel is marked when the largest depth in its 3x3 square exceeds the least by more than the share relative_jump,
-    e.g. 0.05. depth [..., H, W]; values not finite and positive are left out of the square. Returns bool [..., H, W].
-    Raises InputError for a jump that is not positive.
+    A pixel is marked when the largest depth in its 3x3 square exceeds the least by more than relative_jump.
+
+    Args:
+        depth: [..., H, W]; values that are not finite and positive are left out of the square.
+        relative_jump: share of the depth, > 0.
+
+    Returns:
+        bool [..., H, W].
+
+    Raises:
+        InputError: a jump that is not positive.
     """
     if not 0 < relative_jump < torch.inf:
         raise InputError(f"relative_jump is {relative_jump}; it must be a share of the depth above 0, such as 0.05")
@@ -100,13 +130,20 @@ def depth_edges(depth: Tensor, relative_jump: float = 0.05) -> Tensor:
 def smeared_depth(depth: Tensor, relative_jump: float = 0.05) -> Tensor:
     """Pixels whose depth is a mix of a near and a far surface and belongs to neither: they would hang in mid-air.
 
-    Along a row or a column, in disparity d: the neighbours on both sides differ by more than the share relative_jump,
-    the pixel lies strictly between them (more than a tenth of the way from either), and the slope across it is over
-    twice that of its flatter side. A clean step has no pixel in between; a slanted plane, straight in disparity, has
-    the same slope on both sides.
+    Along a row or a column, in disparity d: the neighbours on both sides differ by more than relative_jump, the pixel
+    lies strictly between them (more than a tenth of the way from either), and the slope across it is over twice that of
+    its flatter side. A clean step has no pixel in between; a slanted plane, straight in disparity, has the same slope
+    on both sides.
 
-    depth [H, W]; values not finite and positive are neither marked nor compared. Returns bool [H, W]. Raises
-    InputError for a jump that is not positive.
+    Args:
+        depth: [H, W]; values that are not finite and positive are neither marked nor compared.
+        relative_jump: share of the disparity, > 0.
+
+    Returns:
+        bool [H, W].
+
+    Raises:
+        InputError: a jump that is not positive.
     """
     if not 0 < relative_jump < torch.inf:
         raise InputError(f"relative_jump is {relative_jump}; it must be a share of the depth above 0, such as 0.05")
