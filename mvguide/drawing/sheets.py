@@ -14,14 +14,14 @@ _MARGIN, _GAP, _BACKGROUND, _INK = 86, 6, (250, 250, 250), (30, 30, 30)
 
 
 def mark_holes(frames: Tensor, visible: Tensor) -> Tensor:
-    """Draw holes as diagonal stripes of two greens, which no photograph has by accident.
+    """Draw holes as diagonal stripes of two greens, which no photograph shows.
 
     Args:
         frames: ``[F, 3, H, W]`` in [0, 1].
         visible: ``[F, 1, H, W]``, 1 = seen.
 
     Returns:
-        ``[F, 3, H, W]``.
+        ``[F, 3, H, W]`` in [0, 1].
     """
     height, width = frames.shape[-2:]
     period = max(4, height // 12)
@@ -45,14 +45,17 @@ def video_sheet(
     tile: int = SMALLEST_TILE,
     labels: Sequence[str] | None = None,
 ) -> Tensor:
-    """Videos above each other, frames across: ``[3, H', W']`` in [0, 1].
+    """Sheet of videos: one above the other, frames across.
 
     Args:
         rows: title -> ``[F, 3, H, W]`` in [0, 1], all of one F and one size.
         notes: a word for each frame, written under its column.
         columns: frames to show; by default all of them, or 8 evenly spread.
-        tile: smaller pictures are enlarged, by whole pixels, to at least this many; large ones are reduced.
+        tile: pixels of the longer side to which smaller pictures are enlarged, by whole pixels; large ones are reduced.
         labels: names of the frames; their numbers by default.
+
+    Returns:
+        ``[3, H', W']`` in [0, 1].
     """
     first = next(iter(rows.values()))
     count, _, height, width = first.shape

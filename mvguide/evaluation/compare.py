@@ -68,7 +68,11 @@ class Comparison:
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``sheet.png``, ``compare.md`` and ``compare.json``. Raises OutputError where it cannot be written."""
+        """Write ``sheet.png``, ``compare.md`` and ``compare.json``.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
         sheet = video_sheet(self.videos, labels=[f"frame {number}" for number in self.numbers])
         with output_folder(folder) as out:
             write_png(out / "sheet.png", sheet)

@@ -163,7 +163,16 @@ HEADS = {
 
 
 def table(corner: str, rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A Markdown table; columns without any value are left out, and with all of them the table."""
+    """A Markdown table; columns without any value are left out.
+
+    Args:
+        corner: head of the column of names.
+        rows: name -> column -> value.
+        columns: those wanted, in order.
+
+    Returns:
+        the table, or an empty string where no column has a value.
+    """
     kept = [column for column in columns if any(row.get(column) is not None for row in rows.values())]
     if not kept:
         return ""

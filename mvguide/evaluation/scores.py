@@ -97,14 +97,17 @@ def score_video(frames: Tensor, truth: Truth, distance: Distance | None = None) 
     """Score a video.
 
     PSNR, SSIM and the sharpness ratio over whole frames, what the views see and holes, where these are at least
-    :data:`SMALLEST_REGION` of what the metric looks at; frames that are input views
-    have figures of their own but are in no mean. Temporal figures leave out only what lies between input views; where
-    every pair of neighbours holds an input view, there is no reprojection error.
+    :data:`SMALLEST_REGION` of what the metric looks at; frames that are input views have figures of their own but are
+    in no mean. Temporal figures leave out only what lies between input views; where every pair of neighbours holds an
+    input view, there is no reprojection error.
 
     Args:
         frames: ``[K, 3, H, W]`` in [0, 1]: the frames of the video that the truth is of.
         truth: what they should be.
         distance: a perceptual distance of ``[N, 3, H, W]`` pictures, such as LPIPS.
+
+    Returns:
+        figures for each frame, their means, and those of the whole video.
 
     Raises:
         InputError: another shape than the truth's, or frames too small for a metric.

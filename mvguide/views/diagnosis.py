@@ -28,12 +28,18 @@ _STILL = 1e-3  # so is one this short, where depths are whole numbers
 
 
 def diagnose(views: Sequence[View], trajectory: Camera, warps: Warps) -> list[str]:
-    """Sentences about what is wrong; none when nothing is.
+    """Find what is wrong with a path through these views.
 
     Args:
         views: with depth.
         trajectory: F cameras at the video's size.
         warps: of these views into these cameras.
+
+    Returns:
+        a sentence for each fault, with the way out; none when nothing is wrong.
+
+    Raises:
+        InputError: a view without depth.
     """
     found = [_looks_inverse(view) for view in views] + [_hardly_known(view) for view in views]
     found += [_scales_differ(views), _path_of_another_scale(views, trajectory)]
