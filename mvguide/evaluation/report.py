@@ -50,7 +50,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
     def document(self, folder: str | Path = ".") -> dict[str, Any]:
-        """Everything, as JSON takes it; the result's place is written relative to ``folder``."""
+        """The evaluation as JSON; the path of the result is written relative to ``folder``."""
         return {
             "format": FORMAT,
             "result": Path(os.path.relpath(self.result, folder)).as_posix(),
@@ -146,7 +146,7 @@ class Evaluation:
 
 
 def camera_figures(recovered: Recovered) -> Row:
-    """Columns of what structure from motion found."""
+    """Figures of the cameras that structure from motion found, by column."""
     found: Row = {"registered": f"{len(recovered.registered)} of {recovered.frames}"}
     if recovered.error is None:
         return {**found, "cameras": recovered.text()}

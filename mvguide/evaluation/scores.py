@@ -18,10 +18,10 @@ REGIONS = ("whole", "seen", "holes")
 COLUMNS = tuple(f"{metric} {region}" for metric in METRICS for region in REGIONS)
 TEMPORAL = ("flicker", "flicker ratio", "reprojection", "reprojection ratio")
 HIGHEST_PSNR = 100.0
-"""What PSNR of equal frames counts as, which would be infinite."""
+"""PSNR of equal frames, which would be infinite, counts as this."""
 
 SMALLEST_REGION = 0.005
-"""A share of seen or hole pixels below this is not scored: a handful of pixels says nothing of a frame."""
+"""Seen pixels or holes that are a smaller share of a frame than this are not scored: so few pixels say little."""
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -133,7 +133,7 @@ def score_video(frames: Tensor, truth: Truth, distance: Distance | None = None) 
 
 
 def finite_or_none(value: float) -> float | None:
-    """The number, or None for NaN and infinity, which JSON has no word for."""
+    """The number, or None for NaN and infinity, which JSON cannot hold."""
     return float(value) if math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Several views of one scene in one target: the nearest surface wins, and who sees it best counts most."""
+"""Merge several views of one scene: the nearest surface is in front, and the views that see it best count most."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from mvguide.geometry.camera import Camera
 from mvguide.geometry.warp import Warp
 
 ANGLE = math.radians(30)
-"""Between the rays from a surface point to the view and to the target: quality falls to 1/e here."""
+"""Angle between the rays from a surface point to the view and to the target at which quality falls to 1/e."""
 _AGREEMENT = 0.05  # surfaces whose depths differ by less than this share are one surface, seen by several views
 _SPREAD = 0.15  # root-mean-square difference of colour at which the confidence of agreeing views falls to 1/e
 _SHARP = math.radians(0.5)  # angles below this make no difference to the weight

@@ -145,7 +145,7 @@ class _Points:
 
 
 class _Scratch:
-    """Memory of one chunk, taken once: fresh pages for every step would cost more than the arithmetic.
+    """Memory of one chunk, taken once: allocating for every step would cost more than the arithmetic.
 
     The grids have one pixel before and two after each side of the picture: a margin for points that land outside.
     """
