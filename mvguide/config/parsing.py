@@ -7,8 +7,8 @@ the scene file, then the preset, then the default of the class.
 import re
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 

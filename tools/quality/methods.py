@@ -14,7 +14,7 @@ from mvguide.diffusion.resampling import Resampling
 from mvguide.diffusion.solvers import make_solver
 from mvguide.errors import InputError
 from mvguide.evaluation.metrics import psnr
-from mvguide.geometry.masks import push_pull_fill
+from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.guidance.guides import NoGuidance, make_guide
 from mvguide.guidance.targets import MaskOptions
 from mvguide.pipeline.calibration import calibrate
