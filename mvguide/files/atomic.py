@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 
-from mvguide.errors import OutputError
+from mvguide.errors import MvguideError, OutputError
 from mvguide.files.locks import lock_file, names_like, remove_leftovers, short_name
 from mvguide.files.replacing import OLD, WHOLE, finish, replace_folder
 from mvguide.files.stopping import note_written, undisturbed
@@ -95,10 +95,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.replace(target)
             if not inside:
                 note_written(Path(path))
-    except OSError as error:
-        raise OutputError(
-            f"output {path} cannot be written ({error.strerror or error}); choose another path"
-        ) from error
+    except (OSError, MvguideError) as error:
+        raise _named(error, temporary, path, "output {} cannot be written ({}); choose another path") from error
     finally:
         temporary.unlink(missing_ok=True)
         if held is not None:
@@ -185,12 +183,18 @@ def output_folder(path: str | os.PathLike[str], *, stale: Sequence[str] = ()) ->
                 replace_folder(temporary, target, stale, beside=beside)
                 if not any(parent.name.endswith(_PARTIAL) for parent in target.parents):
                     note_written(Path(path))
-        except OSError as error:
-            raise OutputError(
-                f"output folder {path} cannot be written ({error.strerror or error}); choose another folder"
-            ) from error
+        except (OSError, MvguideError) as error:
+            words = "output folder {} cannot be written ({}); choose another folder"
+            raise _named(error, temporary, path, words) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _named(error: OSError | MvguideError, temporary: Path, path: str | os.PathLike[str], words: str) -> MvguideError:
+    """The error in a sentence that names the user's path, and never the hidden one."""
+    if isinstance(error, OSError):
+        return OutputError(words.format(path, error.strerror or error))
+    return type(error)(str(error).replace(str(temporary), str(path)))
 
 
 def _place_of(target: Path) -> tuple[Path, bool]:
