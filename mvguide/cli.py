@@ -1,87 +1,100 @@
 """The command line: ``mvguide render | preview | demo | evaluate | compare | search-hypers | sigmas``."""
 
+import argparse
 import os
-import re
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
-
-from mvguide import config
 from mvguide.errors import MvguideError
 
+
+@dataclass(frozen=True)
+class Command:
+    """A command: where its settings and its function are, so that nothing is loaded before it is needed.
+
+    Args:
+        settings: ``module:class`` of the settings, in ``mvguide.config``.
+        function: ``module:function`` that takes them, in ``mvguide.commands``.
+        help: what it does, for the list of commands.
+        positional: the setting that is given without an option name, and how often.
+    """
+
+    settings: str
+    function: str
+    help: str
+    positional: tuple[str, str] | None = None
+
+
 COMMANDS = {
-    "render": (config.RenderConfig, "render"),
-    "preview": (config.PreviewConfig, "preview"),
-    "demo": (config.DemoConfig, "demo"),
-    "evaluate": (config.EvaluateConfig, "evaluate"),
-    "compare": (config.CompareConfig, "compare"),
-    "search-hypers": (config.SearchConfig, "search_hypers"),
+    "render": Command(
+        "render_options:RenderConfig", "rendering:render", "Render a camera move through a picture, as a video."
+    ),
+    "preview": Command(
+        "input_options:PreviewConfig", "previewing:preview", "Show what a camera move will see, without a model."
+    ),
+    "demo": Command("render_options:DemoConfig", "rendering:demo", "Render a scene that comes with mvguide."),
+    "evaluate": Command(
+        "score_options:EvaluateResultConfig",
+        "scoring:evaluate_result",
+        "Score a result folder, or a scene with held-out pictures (--scene), against true frames.",
+        ("result", "?"),
+    ),
+    "evaluate --scene": Command(
+        "score_options:EvaluateSceneConfig", "scoring:evaluate_scene", "Render a scene and score it."
+    ),
+    "compare": Command(
+        "score_options:CompareConfig", "scoring:compare", "Put several results side by side.", ("results", "+")
+    ),
+    "search-hypers": Command(
+        "table_options:SearchConfig", "searching:search_hypers", "Search the parameters of a lambda table."
+    ),
+    "sigmas make": Command("table_options:SigmasMakeConfig", "searching:sigmas_make", "Make a sigma schedule."),
+    "sigmas show": Command(
+        "table_options:SigmasShowConfig", "searching:sigmas_show", "Check and print a sigma schedule.", ("sigmas", "?")
+    ),
 }
-SIGMAS_COMMANDS = {
-    "make": (config.SigmasMakeConfig, "sigmas_make"),
-    "show": (config.SigmasShowConfig, "sigmas_show"),
-}
-POSITIONAL = {
-    config.SigmasShowConfig: ("sigmas", None),
-    config.EvaluateConfig: ("result", "?"),
-    config.CompareConfig: ("results", "+"),
-}
-"""The setting of a command that is given without an option name, and how often."""
-
-FLAGS = {
-    "quiet": "print nothing but errors",
-    "offload": "keep only the module at work on the GPU",
-    "recover_cameras": "find the cameras again from the frames, and compare (needs pycolmap)",
-    "already_cropped": "cameras and depths are of the resized and cropped picture already: resize and crop it alone",
-    "cfg_chunked": "the two halves of classifier-free guidance one after the other",
-}
-"""Settings that are switched on by their name alone, and their help."""
+_SCENE_OPTIONS = ("--scene", "--image", "--views", "--cameras", "--video", "--config")
 
 
-class Parser(ArgumentParser):
-    """A parser whose every complaint is one line and exit code 2."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the complaint in one sentence, with the way to the manual."""
-        text = " ".join(line.strip() for line in message.splitlines() if line.strip()).rstrip(".")
-        text = re.sub(r"Parser key \"([\w.]+)\":", r"--\1:", text)
-        text = re.sub(r"Does not validate against any of the Union subtypes.*Given value: ", _wanted, text)
-        text = re.sub(r"(a )?(typing\.)?Literal\[(.*?)\]", r"one of \3", text)
-        print(f"mvguide: {text}; see {self.prog.replace(' [options]', '')} --help", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def build_parser() -> ArgumentParser:
-    """Parser of all commands; building it loads nothing heavy."""
-    parser = Parser(prog="mvguide", description=sys.modules["mvguide"].__doc__.splitlines()[0])  # type: ignore[union-attr]
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of the command's name alone; building it loads nothing heavy."""
+    parser = argparse.ArgumentParser(prog="mvguide", description=sys.modules["mvguide"].__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--version", action="version", version=f"mvguide {version('mvguide')}")
-    commands = parser.add_subcommands(dest="command")
-    for name, (settings, _) in COMMANDS.items():
-        commands.add_subcommand(name, _command_parser(settings), help=_first_line(settings))
-    sigmas = Parser(description="Make or show sigma schedules.")
-    commands.add_subcommand("sigmas", sigmas, help="Make or show sigma schedules.")
-    kinds = sigmas.add_subcommands(dest="kind")
-    for name, (settings, _) in SIGMAS_COMMANDS.items():
-        kinds.add_subcommand(name, _command_parser(settings), help=_first_line(settings))
+    listed = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        if "--" not in name:
+            listed.add_parser(name, help=command.help)
+    parser.epilog = "mvguide COMMAND --help lists the settings of a command."
     return parser
+
+
+def find_command(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Name of the command that the words start with, and the rest. Exits with code 2 for a name that is not known."""
+    if words[:1] == ["evaluate"] and any(word.split("=")[0] in _SCENE_OPTIONS for word in words):
+        return "evaluate --scene", list(words[1:])
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if len(words) >= count and name in COMMANDS:
+            return name, list(words[count:])
+    build_parser().parse_args(words[:1])  # --help, --version, or a name that is not known
+    raise AssertionError("argparse exits")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, 2 for input that cannot be used (one sentence says why), 130 when interrupted."""
-    parser = build_parser()
+    name, words = find_command(sys.argv[1:] if arguments is None else list(arguments))
+    command = COMMANDS[name]
+    from mvguide.config.parsing import make_parser, parse
+
+    settings = _load("config", command.settings)
+    parser = make_parser(settings, f"mvguide {name}", command.positional)
     try:
-        parsed = parser.parse_args(arguments)
-        settings, function = COMMANDS.get(parsed.command, (None, ""))
-        chosen = parsed[parsed.command]
-        if settings is None:
-            settings, function = SIGMAS_COMMANDS[chosen.kind]
-            chosen = chosen[chosen.kind]
-        run(settings, function, chosen)
+        _load("commands", command.function)(parse(parser, settings, words))
     except MvguideError as error:
         print(f"mvguide: {error}", file=sys.stderr)
         return 2
@@ -96,45 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(settings: type, function: str, parsed: Namespace) -> None:
-    """Call a command with its settings object."""
-    from mvguide import commands
-
-    filled = _command_parser(settings).instantiate(parsed)
-    values: dict[str, Any] = {name: value for name, value in vars(filled).items() if name != "config"}
-    getattr(commands, function)(settings(**values))
-
-
-def _wanted(complaint: re.Match[str]) -> str:
-    """Turn jsonargparse's list of the types that a value is not into a phrase."""
-    names = re.search(r"Literal\[(.*?)\]", complaint[0])
-    if names:
-        return f"Expected one of {names[1]}. Got value: "
-    wanted = [name for name in re.findall(r"<class '(\w+)'>", complaint[0]) if name not in ("NoneType", "str")]
-    return f"Expected {' or '.join(dict.fromkeys(wanted)) or 'another value'}. Got value: "
-
-
-def _command_parser(settings: type) -> ArgumentParser:
-    parser = Parser(description=_first_line(settings))
-    parser.add_argument("--config", action="config", help="YAML file with settings; later options override it")
-    flags = {field.name: field for field in fields(settings) if field.type is bool and field.default is False}
-    name, count = POSITIONAL.get(settings, ("", None))
-    parser.add_class_arguments(settings, skip={*flags, *filter(None, [name])})
-    if name:
-        parser.add_argument(name, nargs=count, help=_setting_help(settings, name))
-    for name in flags:
-        parser.add_argument(f"--{name}", action="store_true", help=FLAGS[name])
-    return parser
-
-
-def _setting_help(settings: type, name: str) -> str:
-    """What the docstring of the settings says of one of them."""
-    _, _, after = (settings.__doc__ or "").partition(f"\n        {name}: ")
-    return " ".join(re.split(r"\n {8}\w+: |\n\n|\n    $", after)[0].split())
-
-
-def _first_line(settings: type) -> str:
-    return (settings.__doc__ or "").splitlines()[0]
+def _load(room: str, place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(f"mvguide.{room}.{module}"), name)
 
 
 if __name__ == "__main__":

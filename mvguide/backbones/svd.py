@@ -95,19 +95,14 @@ class SvdBackbone:
         if num_frames < 2:
             raise InputError(f"num_frames is {num_frames}; a video needs at least 2 frames")
         factor = self.vae_scale_factor
+        factor = self.vae_scale_factor
         if height < 1 or width < 1 or height % factor or width % factor:
-            nearest = [max(1, round(size / self.vae_scale_factor)) * self.vae_scale_factor for size in (width, height)]
+            nearest = [max(1, round(size / factor)) * factor for size in (width, height)]
             raise InputError(
-                f"video size {width} x {height} (width x height) is not divisible by the VAE factor {self.vae_scale_factor} of "
+                f"video size {width} x {height} (width x height) is not divisible by the VAE factor {factor} of "
                 f"model {self.name}; use {nearest[0]} x {nearest[1]}"
             )
-        return (
-            1,
-            num_frames,
-            int(self.pipe.unet.config.out_channels),
-            height // self.vae_scale_factor,
-            width // self.vae_scale_factor,
-        )
+        return 1, num_frames, int(self.pipe.unet.config.out_channels), height // factor, width // factor
 
     @torch.no_grad()
     def prepare(

@@ -25,6 +25,8 @@ from mvguide.geometry.lens import Lens
 
 _PLACES = ("", "sparse/0", "sparse", "colmap/sparse/0")
 _PARTS = {".bin": colmap_binary, ".txt": colmap_text}
+COLMAP_FILES = tuple(f"{part}{suffix}" for part in ("cameras", "images", "points3D") for suffix in _PARTS)
+"""Names of the files of a model."""
 
 
 @dataclass(frozen=True)

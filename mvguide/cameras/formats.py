@@ -1,36 +1,106 @@
 """Cameras from whatever file people have: finds the format and calls its reader.
 
-Convention: each reader states its own file's; what comes back is `mvguide.cameras.posed`.
+Convention: each reader states its own file's; what comes back is `mvguide.cameras.posed`. A new format is a file with
+its reader and a row of `FORMATS`.
 """
 
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any
 
-from mvguide.cameras.colmap import find_colmap, read_colmap
-from mvguide.cameras.llff import read_llff
+from mvguide.cameras.colmap import COLMAP_FILES, find_colmap, read_colmap
+from mvguide.cameras.llff import LLFF_FILE, read_llff
 from mvguide.cameras.matrices import matrix_files, read_matrices
 from mvguide.cameras.mvsnet import mvsnet_files, read_mvsnet
 from mvguide.cameras.posed import WHAT, Intrinsics, PosedImages, Size
 from mvguide.cameras.redwood import read_log
-from mvguide.cameras.transforms_frames import read_posed_transforms
+from mvguide.cameras.transforms_frames import read_posed_transforms, transforms_file
 from mvguide.cameras.tum import read_tum
 from mvguide.decoding import check_readable, decoding, is_file, is_folder
 from mvguide.errors import FileError, InputError
 
-CameraFormat = Literal["transforms", "colmap", "mvsnet", "log", "matrices", "tum", "llff"]
-"""transforms.json, COLMAP's model, MVSNet's cam.txt, Redwood's .log, 4 x 4 text, TUM's trajectory, poses_bounds.npy."""
-
-_TRANSFORMS = ("transforms.json", "transforms_train.json", "transforms_test.json", "cameras.json")
-_COLMAP = tuple(f"{part}{suffix}" for part in ("cameras", "images", "points3D") for suffix in (".bin", ".txt"))
 _SNIFFED = 2**16
-_KNOWN = f"the formats are {', '.join(get_args(CameraFormat))}"
+
+
+@dataclass(frozen=True)
+class CameraFormat:
+    """A kind of camera file: how it is recognised, its reader, and which options the reader takes.
+
+    A file is recognised by its name, else by its suffix, else by its first lines; a folder by what it holds.
+    """
+
+    name: str
+    reader: Callable[..., PosedImages]
+    """`reader(path, **options)` with the options that `takes` names."""
+    takes: tuple[str, ...] = ()
+    """Of "intrinsics", "size", "pixel_center", "world_to_camera": those that the reader has."""
+    needs: tuple[str, ...] = ()
+    """Of `takes`: those that the files hold no answer to, so that the caller must give them."""
+    suffixes: tuple[str, ...] = ()
+    """Of the files' names, in lower case."""
+    file_names: tuple[str, ...] = ()
+    """Whole names of files that are of this format where their folder is."""
+    has_lines: Callable[[Sequence[Sequence[str]]], bool] = lambda lines: False
+    """Whether a text file is of the format, by the words of its first lines, without comments and empty lines."""
+    is_in: Callable[[Path], Any] = lambda folder: False
+    """Whether a folder holds files of the format."""
+    sign: str = ""
+    """What such a folder holds, for messages."""
+
+
+def _counts(*counts: int) -> Callable[[Sequence[Sequence[str]]], bool]:
+    """Whether the first lines have so many words each."""
+    return lambda lines: [len(line) for line in lines[: len(counts)]] == list(counts)
+
+
+_POSES_TAKE = ("intrinsics", "size", "pixel_center")
+_POSES_NEED = ("intrinsics", "size")
+
+FORMATS = (
+    CameraFormat(
+        "transforms",
+        read_posed_transforms,
+        takes=("size",),
+        suffixes=(".json",),
+        is_in=transforms_file,
+        sign="transforms.json",
+    ),
+    CameraFormat("colmap", read_colmap, file_names=COLMAP_FILES, is_in=find_colmap, sign="sparse/0"),
+    CameraFormat(
+        "llff", read_llff, suffixes=(".npy",), is_in=lambda folder: is_file(folder / LLFF_FILE), sign=LLFF_FILE
+    ),
+    CameraFormat(
+        "matrices",
+        read_matrices,
+        takes=(*_POSES_TAKE, "world_to_camera"),
+        needs=_POSES_NEED,
+        has_lines=_counts(4),
+        is_in=matrix_files,
+        sign="*.pose.txt",
+    ),
+    CameraFormat(
+        "mvsnet",
+        read_mvsnet,
+        takes=("size", "pixel_center"),
+        needs=("size",),
+        has_lines=lambda lines: any(line[0] in ("extrinsic", "extrinsic:") for line in lines),
+        is_in=mvsnet_files,
+        sign="*_cam.txt",
+    ),
+    CameraFormat("log", read_log, _POSES_TAKE, _POSES_NEED, suffixes=(".log",), has_lines=_counts(3, 4)),
+    CameraFormat("tum", read_tum, _POSES_TAKE, _POSES_NEED, suffixes=(".tum",), has_lines=_counts(8)),
+)
+"""All formats. A folder that holds several is read as the first of them."""
+
+_KNOWN = f"the formats are {', '.join(row.name for row in FORMATS)}"
 
 
 def read_cameras(
     path: str | os.PathLike[str],
     *,
-    format: CameraFormat | None = None,
+    format: str | None = None,
     intrinsics: Intrinsics | None = None,
     size: Size | None = None,
     pixel_center: float | None = None,
@@ -42,10 +112,10 @@ def read_cameras(
         path: a file, or a folder that holds it. A folder may hold several formats; the first of transforms.json (of
             the train set before the test set), a COLMAP model (also in sparse/0 or sparse), poses_bounds.npy,
             `*.pose.txt`, MVSNet's `*_cam.txt` (also in cams) is read.
-        format: which format it is; None: found by the name and, for text, by the content.
+        format: name of a row of `FORMATS`; None: found by the name and, for text, by the content.
         intrinsics: fx, fy, cx, cy in pixels, for the formats without them: log, matrices, tum.
         size: width and height of the pictures in pixels, for the formats without them: these and mvsnet, and for a
-            transforms.json that does not say.
+            transforms.json that does not have them.
         pixel_center: where `intrinsics`, or those of an MVSNet file, count the first pixel's centre: 0.5 (None), or
             0.0, to which 0.5 is added.
         world_to_camera: 4 x 4 matrices are world_to_camera instead of camera_to_world.
@@ -58,42 +128,26 @@ def read_cameras(
         InputError: an option is missing that the format needs, or given that it does not take.
     """
     source = Path(path)
-    if format is not None and format not in get_args(CameraFormat):
-        raise InputError(f"camera format is {format!r}; {_KNOWN}")
-    kind = format or find_format(source)
-    taken = {
-        "transforms": {"size"},
-        "mvsnet": {"size", "pixel_center"},
-        "log": {"intrinsics", "size", "pixel_center"},
-        "tum": {"intrinsics", "size", "pixel_center"},
-        "matrices": {"intrinsics", "size", "pixel_center", "world_to_camera"},
-    }.get(kind, set())
-    given = {
-        "intrinsics": intrinsics is not None,
-        "size": size is not None,
-        "pixel_center": pixel_center is not None,
-        "world_to_camera": world_to_camera,
-    }
-    refused = [name for name, is_given in given.items() if is_given and name not in taken]
+    row = find_format(source) if format is None else format_named(format)
+    given: dict[str, Any] = {"intrinsics": intrinsics, "size": size, "pixel_center": pixel_center}
+    options = {name: value for name, value in given.items() if value is not None}
+    if world_to_camera:
+        options["world_to_camera"] = True
+    refused = [name for name in options if name not in row.takes]
     if refused:
         raise InputError(
-            f"{WHAT} {path} is of the format {kind}, which takes no {' and no '.join(refused)}; "
+            f"{WHAT} {path} is of the format {row.name}, which takes no {' and no '.join(refused)}; "
             "leave it out, or give another format"
         )
-    center = 0.5 if pixel_center is None else pixel_center
-    if kind == "transforms":
-        return read_posed_transforms(_transforms_file(source) or source, size=size)
-    if kind == "colmap":
-        return read_colmap(source)
-    if kind == "llff":
-        return read_llff(source)
-    if kind == "mvsnet":
-        return read_mvsnet(source, size=size, pixel_center=center)
-    if kind == "log":
-        return read_log(source, intrinsics=intrinsics, size=size, pixel_center=center)
-    if kind == "tum":
-        return read_tum(source, intrinsics=intrinsics, size=size, pixel_center=center)
-    return read_matrices(source, intrinsics=intrinsics, size=size, pixel_center=center, world_to_camera=world_to_camera)
+    return row.reader(source, **options)
+
+
+def format_named(name: str) -> CameraFormat:
+    """The row of `FORMATS` with a name. Raises InputError where there is none."""
+    for row in FORMATS:
+        if row.name == name:
+            return row
+    raise InputError(f"camera format is {name!r}; {_KNOWN}")
 
 
 def find_format(path: str | os.PathLike[str]) -> CameraFormat:
@@ -104,47 +158,28 @@ def find_format(path: str | os.PathLike[str]) -> CameraFormat:
     """
     source = Path(path)
     if is_folder(source):
-        return _format_of_folder(source)
+        for row in FORMATS:
+            if row.is_in(source):
+                return row
+        signs = ", ".join(row.sign for row in FORMATS if row.sign)
+        raise FileError(f"folder {source} holds no camera file that is known by name ({signs}); give the file itself")
     file = check_readable(source, WHAT)
-    if file.name in _COLMAP and find_colmap(file):
-        return "colmap"
-    by_name: dict[str, CameraFormat] = {".json": "transforms", ".npy": "llff", ".log": "log", ".tum": "tum"}
-    return by_name.get(file.suffix.lower()) or _format_of_text(file)
+    for row in FORMATS:
+        if file.name in row.file_names and row.is_in(file.parent):
+            return row
+    for row in FORMATS:
+        if file.suffix.lower() in row.suffixes:
+            return row
+    lines = _first_lines(file)
+    for row in FORMATS:
+        if row.has_lines(lines):
+            return row
+    raise FileError(f"{WHAT} {file} is of no format that is recognised; say which it is, {_KNOWN}")
 
 
-def _format_of_folder(folder: Path) -> CameraFormat:
-    if _transforms_file(folder):
-        return "transforms"
-    if find_colmap(folder):
-        return "colmap"
-    if is_file(folder / "poses_bounds.npy"):
-        return "llff"
-    if matrix_files(folder):
-        return "matrices"
-    if mvsnet_files(folder):
-        return "mvsnet"
-    raise FileError(
-        f"folder {folder} holds no camera file that is known by name (transforms.json, sparse/0, poses_bounds.npy, "
-        "*.pose.txt, *_cam.txt); give the file itself"
-    )
-
-
-def _transforms_file(folder: Path) -> Path | None:
-    return next((folder / name for name in _TRANSFORMS if is_file(folder / name)), None) if is_folder(folder) else None
-
-
-def _format_of_text(file: Path) -> CameraFormat:
-    """By the words in its first lines: `extrinsic`, or 8 numbers, or 4, or 3 before a line of 4."""
+def _first_lines(file: Path) -> list[list[str]]:
+    """Words of the first lines that are neither empty nor comments."""
     with decoding(file, WHAT, _KNOWN), file.open("rb") as opened:
         text = opened.read(_SNIFFED).decode("utf-8-sig", errors="replace")
     lines = [line.replace(",", " ").split() for line in text.split("\n")]
-    counts = [len(line) for line in lines if line and not line[0].startswith("#")][:2]
-    if any(line[:1] in (["extrinsic"], ["extrinsic:"]) for line in lines):
-        return "mvsnet"
-    if counts[:1] == [8]:
-        return "tum"
-    if counts[:1] == [4]:
-        return "matrices"
-    if counts == [3, 4]:
-        return "log"
-    raise FileError(f"{WHAT} {file} is of no format that is recognised; say which it is, {_KNOWN}")
+    return [line for line in lines if line and not line[0].startswith("#")]

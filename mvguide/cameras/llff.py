@@ -16,6 +16,7 @@ from mvguide.cameras.posed import WHAT, PosedImage, PosedImages, posed_camera, w
 from mvguide.decoding import check_readable, decoding, is_folder
 from mvguide.errors import FileError
 
+LLFF_FILE = "poses_bounds.npy"
 _PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -39,7 +40,7 @@ def read_llff(path: str | os.PathLike[str]) -> PosedImages:
         FileError: missing, damaged, not N x 17 finite numbers, a size that is no count of pixels, a matrix that is not
             rigid.
     """
-    source = Path(path) / "poses_bounds.npy" if is_folder(Path(path)) else Path(path)
+    source = Path(path) / LLFF_FILE if is_folder(Path(path)) else Path(path)
     file = check_readable(source, WHAT)
     with decoding(file, WHAT, "give a poses_bounds.npy as LLFF writes it"):
         # Mapped, for a header may claim any size: more than the file holds is refused before anything is allocated.

@@ -6,9 +6,9 @@ intrinsics and size: the caller gives them and says where they count the first p
 """
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
+from mvguide.cameras.pose_text import Line, read_blocks, read_matrix
 from mvguide.cameras.posed import (
     WHAT,
     Intrinsics,
@@ -22,10 +22,8 @@ from mvguide.cameras.posed import (
 )
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import FileError
-from mvguide.files.text import exact_words, read_lines, read_matrix, write_lines
+from mvguide.files.text import exact_words, write_lines
 from mvguide.geometry.camera import Camera
-
-_ADVICE = "give text with 4 lines of 4 numbers a camera"
 
 
 def read_matrices(
@@ -54,24 +52,26 @@ def read_matrices(
     given = check_given(source, "a file of 4 x 4 matrices", intrinsics, size, pixel_center)
     stored: Stored = "world_to_camera" if world_to_camera else "camera_to_world"
 
-    def image(name: str, file: Path, lines: Sequence[tuple[int, str]]) -> PosedImage:
-        camera = posed_camera(read_matrix(file, lines), stored, *given, f"{WHAT} {file}, image {name}")
-        return PosedImage(name, camera)
-
-    if not is_folder(source):
-        lines = read_lines(source, WHAT, _ADVICE)
-        if not lines or len(lines) % 4:
-            raise FileError(f"{WHAT} {source} has {len(lines)} lines; 4 x 4 matrices have 4 for each camera")
-        return PosedImages([image(f"{i // 4:05d}", source, lines[i : i + 4]) for i in range(0, len(lines), 4)])
+    if is_folder(source):
+        files = matrix_files(source)
+        if not files:
+            raise FileError(f"folder {source} holds no *.pose.txt; give the folder with the 4 x 4 camera files")
+        blocks = [(file.name.removesuffix(".pose.txt"), file, _one_matrix(file)) for file in files]
+    else:
+        read = read_blocks(source, 4, "4 x 4 matrices have 4 for each camera")
+        blocks = [(f"{index:05d}", source, lines) for index, lines in enumerate(read)]
     images = []
-    for file in matrix_files(source):
-        lines = read_lines(file, WHAT, _ADVICE)
-        if len(lines) != 4:
-            raise FileError(f"{WHAT} {file} has {len(lines)} lines; a pose file in a folder has one 4 x 4 matrix")
-        images.append(image(file.name.removesuffix(".pose.txt"), file, lines))
-    if not images:
-        raise FileError(f"folder {source} holds no *.pose.txt; give the folder with the 4 x 4 camera files")
-    return PosedImages(images, folder=source)
+    for name, file, lines in blocks:
+        camera = posed_camera(read_matrix(file, lines), stored, *given, f"{WHAT} {file}, image {name}")
+        images.append(PosedImage(name, camera))
+    return PosedImages(images, folder=source if is_folder(source) else None)
+
+
+def _one_matrix(file: Path) -> list[Line]:
+    blocks = read_blocks(file, 4, "a pose file in a folder has 4, one 4 x 4 matrix")
+    if len(blocks) > 1:
+        raise FileError(f"{WHAT} {file} has {len(blocks)} matrices; a pose file in a folder has one 4 x 4 matrix")
+    return blocks[0]
 
 
 def matrix_files(folder: Path) -> list[Path]:

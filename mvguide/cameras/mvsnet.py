@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
+from mvguide.cameras.pose_text import read_matrix
 from mvguide.cameras.posed import WHAT, PosedImage, PosedImages, Size, check_size, posed_camera
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import FileError, InputError
-from mvguide.files.text import finite_numbers, read_lines, read_matrix
+from mvguide.files.text import finite_numbers, read_lines
 from mvguide.geometry.camera import Camera
 
 _ADVICE = "give an MVSNet camera file, text with the words extrinsic and intrinsic"
@@ -83,10 +84,8 @@ def _camera(file: Path, size: Size, pixel_center: float) -> tuple[Camera, list[f
     if first + 4 > len(lines) or second + 3 > len(lines):
         raise FileError(f"{WHAT} {file} ends within a matrix; write it again")
     matrix = read_matrix(file, lines[first : first + 4])
-    rows = [
-        finite_numbers(line.split(), f"{WHAT} {file}, line {number}") for number, line in lines[second : second + 3]
-    ]
-    if any(len(row) != 3 for row in rows) or rows[0][1] != 0 or rows[1][0] != 0 or rows[2] != [0, 0, 1]:
+    rows = read_matrix(file, lines[second : second + 3], columns=3)
+    if rows[0][1] != 0 or rows[1][0] != 0 or rows[2] != [0, 0, 1]:
         raise FileError(f"{WHAT} {file} has an intrinsic matrix that is not fx 0 cx, 0 fy cy, 0 0 1; write it again")
     shift = 0.5 - pixel_center
     intrinsics = (rows[0][0], rows[1][1], rows[0][2] + shift, rows[1][2] + shift)

@@ -8,6 +8,7 @@ the caller gives intrinsics and size and says where they count the first pixel's
 import os
 from pathlib import Path
 
+from mvguide.cameras.pose_text import read_blocks, read_matrix
 from mvguide.cameras.posed import (
     WHAT,
     Intrinsics,
@@ -18,8 +19,7 @@ from mvguide.cameras.posed import (
     posed_camera,
     writable_batch,
 )
-from mvguide.errors import FileError
-from mvguide.files.text import exact_words, finite_numbers, read_lines, read_matrix, write_lines
+from mvguide.files.text import exact_words, read_row, write_lines
 from mvguide.geometry.camera import Camera
 
 
@@ -46,23 +46,13 @@ def read_log(
         InputError: intrinsics or size are missing or wrong.
     """
     file = Path(path)
-    lines = read_lines(file, WHAT, "give a Redwood .log, a text file with 5 lines a camera")
-    if not lines or len(lines) % 5:
-        raise FileError(
-            f"{WHAT} {file} has {len(lines)} lines; a Redwood .log has 5 for each camera, ids and a 4 x 4 matrix"
-        )
+    blocks = read_blocks(file, 5, "a Redwood .log has 5 for each camera, ids and a 4 x 4 matrix")
     given = check_given(file, "a Redwood .log", intrinsics, size, pixel_center)
     ids, images = [], []
-    for index in range(len(lines) // 5):
-        (number, head), rows = lines[5 * index], lines[5 * index + 1 : 5 * index + 5]
-        numbers = finite_numbers(head.split(), f"{WHAT} {file}, line {number}")
-        if len(numbers) != 3:
-            raise FileError(
-                f"{WHAT} {file}, line {number} has {len(numbers)} numbers; before each matrix stand three ids"
-            )
-        ids.append(numbers)
-        where = f"{WHAT} {file}, image {index}"
-        camera = posed_camera(read_matrix(file, rows), "camera_to_world", *given, where)
+    for index, ((number, head), *rows) in enumerate(blocks):
+        ids.append(read_row(head.split(), 3, f"{WHAT} {file}, line {number}", "before each matrix stand three ids"))
+        matrix = read_matrix(file, rows)
+        camera = posed_camera(matrix, "camera_to_world", *given, f"{WHAT} {file}, image {index}")
         images.append(PosedImage(f"{index:05d}", camera))
     return PosedImages(images, extra={"ids": ids})
 

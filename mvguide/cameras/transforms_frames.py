@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mvguide.cameras.posed import MAX_SIDE, WHAT, PosedImage, PosedImages, Size, check_size, posed_camera
-from mvguide.decoding import check_readable, decoding, is_file
+from mvguide.decoding import check_readable, decoding, is_file, is_folder
 from mvguide.errors import FileError
 from mvguide.files.images import open_picture
 from mvguide.geometry.lens import Lens
@@ -23,6 +23,12 @@ RESERVED = (*INTRINSICS, *_LENS, "k4", "w", "h", "camera_model", "camera_angle_x
 
 _MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL")
 _ADVICE = "give a transforms.json as nerfstudio writes it"
+_FILES = ("transforms.json", "transforms_train.json", "transforms_test.json", "cameras.json")
+
+
+def transforms_file(folder: Path) -> Path | None:
+    """The `transforms.json` of a folder, that of the train set before the test set; None where there is none."""
+    return next((folder / name for name in _FILES if is_file(folder / name)), None) if is_folder(folder) else None
 
 
 def flip_axes(camera_to_world: Tensor) -> Tensor:
@@ -36,9 +42,9 @@ def read_posed_transforms(path: str | os.PathLike[str], *, size: Size | None = N
     Intrinsics, size and lens may stand at the top or in each frame; the frame's own go first.
 
     Args:
-        path: the file.
-        size: width and height of the pictures where the file does not say. Without it the first picture that is there
-            is asked.
+        path: the file, or the folder that holds it.
+        size: width and height of the pictures where the file does not have them; None: those of the first picture that
+            is there.
 
     Returns:
         The images with their lens, and with depth and mask where `depth_file_path` and `mask_path` name them. `extra`
@@ -49,18 +55,18 @@ def read_posed_transforms(path: str | os.PathLike[str], *, size: Size | None = N
             reflected or non-rigid matrix.
         InputError: a size that is none.
     """
-    file = check_readable(path, WHAT)
+    file = check_readable(transforms_file(Path(path)) or path, WHAT)
     if size is not None:
         check_size(file, "a transforms.json", size)
     with decoding(file, WHAT, _ADVICE):
         document = json.loads(file.read_text(encoding="utf-8-sig"))
     if not isinstance(document, dict) or not isinstance(document.get("frames"), list) or not document["frames"]:
-        raise FileError(f"{WHAT} {path} has no list of frames; {_ADVICE}")
+        raise FileError(f"{WHAT} {file} has no list of frames; {_ADVICE}")
     frames = document["frames"]
     top = {key: value for key, value in document.items() if key != "frames"}
     images = []
     for index, frame in enumerate(frames):
-        where = f"{WHAT} {path}, frame {index}"
+        where = f"{WHAT} {file}, frame {index}"
         if not isinstance(frame, dict):
             raise FileError(f"{where} is not an object with a transform_matrix")
         both = top | frame

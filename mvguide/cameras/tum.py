@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mvguide.cameras.pose_text import read_blocks
 from mvguide.cameras.posed import (
     WHAT,
     Intrinsics,
@@ -24,8 +25,8 @@ from mvguide.cameras.posed import (
     rotation_matrix,
     writable_batch,
 )
-from mvguide.errors import FileError, InputError
-from mvguide.files.text import exact_words, finite_numbers, read_lines, write_lines
+from mvguide.errors import InputError
+from mvguide.files.text import exact_words, read_row, write_lines
 from mvguide.geometry.camera import Camera
 
 
@@ -52,17 +53,13 @@ def read_tum(
         InputError: intrinsics or size are missing or wrong.
     """
     file = Path(path)
-    lines = read_lines(file, WHAT, "give a TUM trajectory, a text file with 8 numbers a line")
-    if not lines:
-        raise FileError(f"{WHAT} {file} has no cameras; a TUM trajectory has a line of 8 numbers for each")
+    rule = "a TUM trajectory has a line of timestamp tx ty tz qx qy qz qw for each camera"
+    blocks = read_blocks(file, 1, rule)
     given = check_given(file, "a TUM trajectory", intrinsics, size, pixel_center)
     times, images = [], []
-    for number, line in lines:
-        where = f"{WHAT} {file}, line {number}"
-        words = line.replace(",", " ").split()
-        if len(words) != 8:
-            raise FileError(f"{where} has {len(words)} numbers; a TUM trajectory has timestamp tx ty tz qx qy qz qw")
-        time, tx, ty, tz, qx, qy, qz, qw = finite_numbers(words, where)
+    for ((number, line),) in blocks:
+        where, words = f"{WHAT} {file}, line {number}", line.replace(",", " ").split()
+        time, tx, ty, tz, qx, qy, qz, qw = read_row(words, 8, where, rule)
         matrix = np.column_stack([rotation_matrix((qw, qx, qy, qz), where), (tx, ty, tz)])
         times.append(time)
         images.append(PosedImage(words[0], posed_camera(matrix, "camera_to_world", *given, where)))

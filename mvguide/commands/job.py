@@ -1,28 +1,28 @@
-"""A render that is ready to run. Heavy libraries are imported inside, when a command runs."""
+"""A render that is ready to run: everything read and checked, the model loaded."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mvguide.commands.speaking import at_least_one, size_of
-from mvguide.config import GuidanceConfig, RenderConfig
+import torch
+
+from mvguide.backbones.base import ConditioningOptions
+from mvguide.backbones.loading import find_model
+from mvguide.backbones.native_size import read_native_size
+from mvguide.commands.speaking import Say, at_least_one, size_of
+from mvguide.config.render_options import GuidanceConfig, RenderConfig
+from mvguide.diffusion.resampling import Resampling
+from mvguide.diffusion.sampler import Watch
+from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
+from mvguide.diffusion.solvers import Solver, make_solver
 from mvguide.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mvguide.diffusion.sampler import Progress
-    from mvguide.diffusion.schedule import SigmaSchedule
-    from mvguide.geometry.camera import Camera
-    from mvguide.guidance.guides import GuidanceSettings
-    from mvguide.inputs import Inputs
-    from mvguide.pipeline.encoding import Context
-    from mvguide.pipeline.pipeline import MultiViewPipeline
-    from mvguide.pipeline.result import Result
-    from mvguide.tables.table import LambdaTable
-
-    MakeTable = Callable[[Context], LambdaTable]
-
-Say = Callable[[str], None]
+from mvguide.geometry.camera import Camera
+from mvguide.guidance.guides import Guide
+from mvguide.inputs.loading import Inputs, load_inputs
+from mvguide.pipeline.calibration import CALIBRATION, calibrate
+from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
+from mvguide.pipeline.prepare import Context, timed
+from mvguide.pipeline.result import Result
+from mvguide.tables.table import LambdaTable, check_weight
 
 
 @dataclass(frozen=True)
@@ -30,48 +30,31 @@ class Job:
     """Pictures read, path checked, model loaded.
 
     Args:
-        config: the settings, those of scene and preset among them.
+        config: the settings.
         inputs: pictures, depths and cameras.
         trajectory: the F cameras of the video.
         pipe: the model.
         schedule: noise levels.
-        guidance: everything but the table.
-        table: what makes the table.
-        say: told of warnings.
+        guide: with its options.
+        given: the table of a file, if one was given.
     """
 
     config: RenderConfig
-    inputs: "Inputs"
-    trajectory: "Camera"
-    pipe: "MultiViewPipeline"
-    schedule: "SigmaSchedule"
-    guidance: "GuidanceSettings"
-    table: "MakeTable"
-    say: Say
+    inputs: Inputs
+    trajectory: Camera
+    pipe: MultiViewPipeline
+    schedule: SigmaSchedule
+    guide: Guide
+    given: LambdaTable | None
 
-    def run(self, table: "MakeTable | None" = None, watch: "Callable[[Progress], None] | None" = None) -> "Result":
-        """Render; ``table`` makes a table in place of that of the settings."""
-        import torch
-
-        from mvguide.backbones.base import ConditioningOptions
-        from mvguide.views.diagnosis import diagnose
-
+    def context(self) -> Context:
+        """Warp the views and encode what the model is conditioned on."""
         config, num_frames = self.config, len(self.trajectory)
-
-        def make_table(known: "Context") -> "LambdaTable":
-            """Say what is wrong with the path as soon as it is known, before the long part."""
-            for warning in diagnose(self.inputs.views, known.trajectory, known.warps):
-                self.say(f"warning: {warning}")
-            return (table or self.table)(known)
-
-        result = self.pipe(
+        return self.pipe.prepare(
             self.inputs.views,
             self.trajectory,
             moments=self.inputs.moments(num_frames),
             schedule=self.schedule,
-            table=make_table,
-            guidance=self.guidance,
-            solver=config.solver,
             size=size_of(config),
             conditioning=ConditioningOptions(
                 num_frames,
@@ -85,39 +68,58 @@ class Job:
             hole_radius=config.hole_radius or 0,
             chunk=at_least_one("chunk", config.chunk),
             generator=torch.Generator().manual_seed(config.seed),
-            watch=watch,
         )
-        result.settings["command"] = asdict(config)
-        return result
+
+    def table(self, context: Context) -> LambdaTable | None:
+        """Read, make, measure or search the table, as the settings ask; None without guidance."""
+        options = self.config.guidance
+        if options.kind == "none":
+            return None
+        if self.given is not None:
+            return self.given
+        if options.table == "constant":
+            return LambdaTable.constant(options.weight, context.schedule, context.num_frames)
+        measured = None
+        if "calibrated" in (options.table, options.objective):
+            cache = Path(self.config.out) / CALIBRATION
+            with timed(context.seconds, "table"):
+                measured = calibrate(context, mask=options, depth_error=options.depth_error, cache=cache)
+        if measured is not None and options.table == "calibrated":
+            return measured
+        return context.search_table(rule=options.rule, by_frame=options.distances == "frame", measured=measured)
+
+    def sample(self, context: Context, table: LambdaTable | None, watch: Watch | None = None) -> Result:
+        """Denoise and decode."""
+        solver: str | Solver = self.config.solver
+        options = self.config.guidance
+        if options.resample:
+            solver = Resampling(make_solver(solver), options.resample, options.resample_until)
+        return self.pipe.sample(context, table, guidance=self.guide, mask=options, solver=solver, watch=watch)
 
 
-def prepare(config: RenderConfig, path: "Camera | None", say: Say, pipe: "MultiViewPipeline | None" = None) -> Job:
+def prepare_job(config: RenderConfig, path: Camera | None, say: Say, pipe: MultiViewPipeline | None = None) -> Job:
     """Read and check everything, then load the model.
 
     Args:
         config: the settings.
-        path: cameras in place of those of the settings.
-        say: told what goes on, and warnings.
+        path: F cameras in place of those of the settings.
+        say: prints what goes on.
         pipe: a model that is loaded already, that of the settings.
+
+    Raises:
+        MvguideError: whatever cannot be used, before the model is loaded where that is possible.
     """
     say("reading the pictures")
-    from mvguide.backbones.loading import find_model
-    from mvguide.backbones.native_size import read_native_size
-    from mvguide.config.presets import with_preset
-    from mvguide.diffusion.schedule import load_sigmas
-    from mvguide.inputs import load_inputs, with_scene
-    from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
-
-    config = with_preset(with_scene(config))
-    guidance = guidance_settings(config.guidance)
+    guide, given = config.guidance.guide(), _given_table(config.guidance)
+    Resampling(make_solver(config.solver), config.guidance.resample, config.guidance.resample_until)
     inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()
     schedule = load_sigmas(config.sigmas) if config.sigmas else None
-    given = _given_table(config.guidance)
     trajectory = path
     if trajectory is None:
-        frames = read_native_size(find_model(config.model)).frames if config.num_frames is None else config.num_frames
+        frames = config.num_frames
+        frames = read_native_size(find_model(config.model)).frames if frames is None else frames
         trajectory = inputs.trajectory(config.trajectory, frames)
     # A bad path is refused before the model is loaded.
     if pipe is None:
@@ -127,55 +129,17 @@ def prepare(config: RenderConfig, path: "Camera | None", say: Say, pipe: "MultiV
         )
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = schedule or pipe.backbone.schedule(at_least_one("steps", steps))
-    table = given or _table_maker(config, pipe, say)
-    return Job(config, inputs, trajectory, pipe, schedule, guidance, table, say)
+    return Job(config, inputs, trajectory, pipe, schedule, guide, given)
 
 
-def guidance_settings(config: GuidanceConfig) -> "GuidanceSettings":
-    """Settings of the guide, refused now if they cannot be used."""
-    from mvguide.guidance.guides import GuidanceSettings
-    from mvguide.tables.table import LambdaTable
-
-    if config.hole_table is not None and config.hole_weight:
-        raise ConfigError("both hole_weight and hole_table were given; drop one")
-    names = {field.name for field in fields(GuidanceSettings)}
-    given = {name: value for name, value in vars(config).items() if name in names and value is not None}
-    if config.hole_table is not None:
-        given["hole_weight"] = LambdaTable.load(config.hole_table)
-    return GuidanceSettings(**given)
-
-
-def _given_table(config: GuidanceConfig) -> "MakeTable | None":
-    """The table of a file or a constant, refused now if it cannot be used; None = the model has a say in it."""
-    from mvguide.tables.table import LambdaTable, check_weight
-
-    if config.objective == "calibrated" and config.table not in (None, "search"):
-        raise ConfigError(f"objective is for table search, but table is {config.table!r}; drop one of the two")
-    if config.objective == "calibrated" and config.rule == "released":
+def _given_table(options: GuidanceConfig) -> LambdaTable | None:
+    """The table of a file. Refuses settings of the table that do not go together."""
+    if options.objective == "calibrated" and options.table != "search":
+        raise ConfigError(f"objective is for table search, but table is {options.table!r}; drop one of the two")
+    if options.objective == "calibrated" and options.rule == "released":
         raise ConfigError("rule 'released' and objective 'calibrated' were given; only objective 'coverage' knows it")
-    if config.table in (None, "search", "calibrated"):
-        return None
-    if config.table == "constant":
-        check_weight(config.weight)
-        return lambda known: LambdaTable.constant(config.weight, known.schedule, len(known.warps.image))
-    found = LambdaTable.load(config.table)
-    return lambda known: found
-
-
-def _table_maker(config: RenderConfig, pipe: "MultiViewPipeline", say: Say) -> "MakeTable":
-    """Measures or searches."""
-    from mvguide.pipeline.calibration import CALIBRATION, calibrate
-
-    told = config.guidance
-
-    def make(known: "Context") -> "LambdaTable":
-        measured = None
-        if told.table == "calibrated" or told.objective == "calibrated":
-            cache = Path(config.out) / CALIBRATION
-            measured = calibrate(known, depth_error=told.depth_error, cache=cache, say=say)
-        if measured is not None and told.table == "calibrated":
-            return measured
-        rule, by_frame = told.rule or "exact", told.distances == "frame"
-        return pipe.search_table(known.schedule, known.warps, rule=rule, by_frame=by_frame, measured=measured)
-
-    return make
+    if options.kind == "none" and options.table == "calibrated":
+        raise ConfigError("a calibrated table was asked for, but guidance is 'none'; drop one of the two")
+    if options.table == "constant":
+        check_weight(options.weight)
+    return None if options.table in ("search", "calibrated", "constant") else LambdaTable.load(options.table)

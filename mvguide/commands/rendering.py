@@ -1,34 +1,39 @@
-"""``mvguide render`` and ``mvguide demo``. Heavy libraries are imported inside, when the command runs."""
+"""``mvguide render`` and ``mvguide demo``."""
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
-from mvguide.commands.job import prepare
+from mvguide.commands.job import prepare_job
 from mvguide.commands.speaking import progress_bar, speaker
-from mvguide.config import DemoConfig, RenderConfig, TrajectoryConfig
+from mvguide.config.input_options import TrajectoryOptions
+from mvguide.config.render_options import DemoConfig, RenderConfig
 from mvguide.files.atomic import check_writable
+from mvguide.geometry.camera import Camera
+from mvguide.pipeline.result import Result
+from mvguide.scenes import packaged_scene
+from mvguide.views.diagnosis import diagnose
 
-if TYPE_CHECKING:
-    from mvguide.geometry.camera import Camera
-    from mvguide.pipeline.result import Result
 
-
-def render(config: RenderConfig, path: "Camera | None" = None) -> "Result":
-    """Render a camera move and write the result folder; ``path`` are cameras in place of those of the settings."""
+def render(config: RenderConfig, path: Camera | None = None) -> Result:
+    """Render a camera move and write the result folder; ``path`` are F cameras in place of those of the settings."""
     check_writable(config.out, folder=True)
     say = speaker(config.quiet)
-    job = prepare(config, path, say)
-    result = job.run(watch=None if config.quiet else progress_bar(len(job.schedule)))
-    result.save(config.out, fps=config.fps)
+    job = prepare_job(config, path, say)
+    context = job.context()
+    for warning in diagnose(context.views, context.trajectory, context.warps):
+        say(f"warning: {warning}")
+    table = job.table(context)
+    if table is not None and config.guidance.table == "calibrated":
+        say(table.source)
+    result = job.sample(context, table, None if config.quiet else progress_bar(len(job.schedule)))
+    result.save(config.out, fps=config.fps, command=asdict(config))
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
-    say(f"wrote {config.out}/: video.mp4, and sheet.png, which shows it at one look")
+    say(f"wrote {config.out}/: video.mp4, and sheet.png, an overview of the result")
     return result
 
 
-def demo(config: DemoConfig) -> "Result":
+def demo(config: DemoConfig) -> Result:
     """Render a packaged scene along its own camera path."""
-    from mvguide.scenes import packaged_scene
-
     scene = packaged_scene(config.scene)
     return render(
         RenderConfig(
@@ -37,7 +42,7 @@ def demo(config: DemoConfig) -> "Result":
             depth_unit=scene.depth_unit,
             depth_kind="depth",
             intrinsics=scene.intrinsics,
-            trajectory=TrajectoryConfig(kind="file", file=str(scene.cameras)),
+            trajectory=TrajectoryOptions(kind="file", file=str(scene.cameras)),
             model="tiny",
             steps=config.steps,
             seed=config.seed,

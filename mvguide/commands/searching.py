@@ -1,18 +1,20 @@
-"""``mvguide search-hypers`` and ``mvguide sigmas``. Heavy libraries are imported inside, when the command runs."""
+"""``mvguide search-hypers`` and ``mvguide sigmas``."""
 
 import sys
 
 from mvguide.commands.speaking import speaker
-from mvguide.config import SearchConfig, SigmasMakeConfig, SigmasShowConfig
+from mvguide.commands.studies import make_study
+from mvguide.config.table_options import SearchConfig, SigmasMakeConfig, SigmasShowConfig
+from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas, save_sigmas
+from mvguide.drawing.sheets import plot_table
 from mvguide.errors import ConfigError
 from mvguide.files.atomic import atomic_path, check_writable
+from mvguide.pipeline.calibration import Measured
+from mvguide.tables import search
 
 
 def search_hypers(config: SearchConfig) -> None:
     """Find a lambda table, write it, and draw it."""
-    from mvguide.diffusion.schedule import load_sigmas
-    from mvguide.tables import search
-
     for path in filter(None, (config.out, config.plot)):
         check_writable(path)
     say = speaker(config.quiet, sys.stdout)
@@ -29,13 +31,9 @@ def search_hypers(config: SearchConfig) -> None:
             )
         if num_frames is not None or distances is not None:
             raise ConfigError("a calibration has frames and distances of its own; drop --num_frames and --distances")
-        from mvguide.pipeline.calibration import Measured
-
         errors, _ = Measured.load(config.calibration)
         measured, distances = errors.table(schedule), errors.distances.tolist()
     elif config.objective == "score":
-        from mvguide.commands.studies import make_study
-
         study = make_study(config, say)
     if num_frames is None and distances is None:
         num_frames = 25
@@ -54,12 +52,13 @@ def search_hypers(config: SearchConfig) -> None:
     with atomic_path(config.out) as temporary:
         found.table.save(temporary)
     if config.plot:
-        from mvguide.drawing.sheets import plot_table
-
         with atomic_path(config.plot) as temporary:
             plot_table(found.table, temporary)
     rows, columns = found.table.weights.shape
-    say(f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: {found.score:.1%} of the cells trust the warp more")
+    say(
+        f"v1 = {found.v1:g}, v2 = {found.v2:g}, v3 = {found.v3:g}: "
+        f"{found.coverage:.1%} of the cells trust the warp more"
+    )
     if measured is not None:
         say(f"weights are {found.value:.3f} off the measured ones (rms)")
     elif study is not None:
@@ -69,8 +68,6 @@ def search_hypers(config: SearchConfig) -> None:
 
 def sigmas_make(config: SigmasMakeConfig) -> None:
     """Make a schedule and write it."""
-    from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, save_sigmas
-
     schedule = SigmaSchedule(karras_sigmas(config.steps, config.sigma_min, config.sigma_max, config.rho))
     with atomic_path(config.out) as path:
         save_sigmas(path, schedule)
@@ -79,8 +76,8 @@ def sigmas_make(config: SigmasMakeConfig) -> None:
 
 def sigmas_show(config: SigmasShowConfig) -> None:
     """Print a schedule: each step's level, and how far the step goes."""
-    from mvguide.diffusion.schedule import load_sigmas
-
+    if not config.sigmas:
+        raise ConfigError("no schedule was given; name one (sigmas_25, sigmas_50, sigmas_100) or give a .npy file")
     schedule = load_sigmas(config.sigmas)
     print(f"{schedule.name}: {len(schedule)} steps")
     print(" step        sigma   next/sigma")

@@ -1,17 +1,19 @@
-"""What several commands share: what they say, and checks of settings that they have in common."""
+"""What the commands share: messages, the progress bar, and checks of settings."""
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from mvguide.config import InputConfig
+from tqdm import tqdm
+
+from mvguide.config.input_options import InputConfig
+from mvguide.diffusion.sampler import Progress
 from mvguide.errors import InputError
 
-if TYPE_CHECKING:
-    from mvguide.diffusion.sampler import Progress
+Say = Callable[[str], None]
+"""Prints a sentence."""
 
 
-def speaker(quiet: bool, stream: object = None) -> Callable[[str], None]:
+def speaker(quiet: bool, stream: object = None) -> Say:
     """A print that ``--quiet`` silences; to standard error, where the progress bar is too, or to ``stream``."""
 
     def say(text: str) -> None:
@@ -21,13 +23,11 @@ def speaker(quiet: bool, stream: object = None) -> Callable[[str], None]:
     return say
 
 
-def progress_bar(num_steps: int) -> "Callable[[Progress], None]":
+def progress_bar(num_steps: int) -> Callable[[Progress], None]:
     """A watcher that shows steps, sigma and the time left; the bar appears with the first step."""
-    from tqdm import tqdm
-
     bar: tqdm | None = None
 
-    def watch(progress: "Progress") -> None:
+    def watch(progress: Progress) -> None:
         nonlocal bar
         if bar is None:
             bar = tqdm(total=num_steps, desc="denoising", unit="step", leave=True)

@@ -81,4 +81,4 @@ class SigmasShowConfig:
         sigmas: name (sigmas_25, sigmas_50, sigmas_100) or .npy file.
     """
 
-    sigmas: str
+    sigmas: str = ""

@@ -1,7 +1,7 @@
 """Decoders of depth files: the stored numbers as an array [H, W], nothing interpreted yet.
 
-`.npy`, `.npz`, `.pfm`, `.png`, `.tif`, `.tiff` and `.exr`. Pickles are never opened, and every size is checked against
-the bytes that are really there before memory is taken for it.
+A new format is a reader and a row of `DEPTH_FORMATS`. Pickles are never opened, and every size is checked against the
+bytes that are really there before memory is taken for it.
 """
 
 import io
@@ -38,9 +38,11 @@ def read_stored(path: str | os.PathLike[str]) -> np.ndarray:
         FileError: missing, another suffix, damaged, pickled, a colour picture, or not one two-dimensional array.
     """
     file = check_readable(path, _WHAT)
-    reader = _READERS.get(file.suffix.lower())
+    reader = DEPTH_FORMATS.get(file.suffix.lower())
     if reader is None:
-        raise FileError(f"depth map {path} must be one of {', '.join(_READERS)}; convert it, best to .npy in float32")
+        raise FileError(
+            f"depth map {path} must be one of {', '.join(DEPTH_FORMATS)}; convert it, best to .npy in float32"
+        )
     with decoding(file, _WHAT, "write it again, best as .npy in float32"):
         stored = reader(file)
     if stored.dtype.kind not in "iuf":
@@ -143,7 +145,7 @@ def _read_picture(path: Path) -> np.ndarray:
     return colour[..., 0]
 
 
-_READERS: dict[str, Callable[[Path], np.ndarray]] = {
+DEPTH_FORMATS: dict[str, Callable[[Path], np.ndarray]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".pfm": _read_pfm,
@@ -152,3 +154,4 @@ _READERS: dict[str, Callable[[Path], np.ndarray]] = {
     ".tiff": _read_picture,
     ".exr": read_exr,
 }
+"""Reader of each kind of depth file, by the suffix of its name: `reader(path)` gives the stored numbers."""

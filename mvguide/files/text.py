@@ -1,4 +1,4 @@
-"""Numbers out of text files, with the line to blame, and back into them without loss."""
+"""Numbers out of text files, each error with its line, and back into them without loss."""
 
 import math
 import os
@@ -15,8 +15,11 @@ def read_lines(path: Path, what: str, advice: str) -> list[tuple[int, str]]:
 
     Args:
         path: the file.
-        what: what it should hold, for the message.
-        advice: the way out where it is no text.
+        what: what it should hold, for messages: "camera file".
+        advice: the way out where it is no text, for messages.
+
+    Returns:
+        For each line that is left its number and its text.
 
     Raises:
         FileError: missing, or bytes that are no text.
@@ -42,16 +45,22 @@ def finite_numbers(words: Sequence[str], where: str) -> list[float]:
     return numbers
 
 
-def read_matrix(file: Path, lines: Sequence[tuple[int, str]]) -> list[list[float]]:
-    """Lines of four numbers, as `read_lines` gives them. Raises FileError at the first that has not four."""
-    rows = []
-    for number, line in lines:
-        where = f"camera file {file}, line {number}"
-        row = finite_numbers(line.split(), where)
-        if len(row) != 4:
-            raise FileError(f"{where} has {len(row)} numbers; a row of a 4 x 4 matrix has 4")
-        rows.append(row)
-    return rows
+def read_row(words: Sequence[str], count: int, where: str, rule: str) -> list[float]:
+    """Words of a line as so many finite numbers.
+
+    Args:
+        words: of the line.
+        count: numbers that the line must have.
+        where: the start of a message: "camera file x.log, line 3".
+        rule: its end: "a row of a 4 x 4 matrix has 4".
+
+    Raises:
+        FileError: another count, or a word that is no finite number.
+    """
+    numbers = finite_numbers(words, where)
+    if len(numbers) != count:
+        raise FileError(f"{where} has {len(numbers)} numbers; {rule}")
+    return numbers
 
 
 def exact_words(numbers: Sequence[float]) -> str:

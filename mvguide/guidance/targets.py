@@ -1,12 +1,52 @@
-"""What guidance aims at: encoded targets, how much each of their cells counts, and which elements agree best."""
+"""Targets of guidance: encoded warps, how much each of their cells counts, and which elements agree best."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from mvguide.errors import InputError
+from mvguide.errors import ConfigError, InputError
 from mvguide.tables.table import LambdaTable, check_weight
+
+MaskName = Literal["hard", "soft"]
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """How much a latent cell counts, by how much of it is seen; see :func:`mvguide.pipeline.encoding.cell_weights`.
+
+    Args:
+        mask: hard counts a latent cell whole or not at all, by cell_coverage; soft (default) by the share of its pixels
+            that are seen.
+        cell_coverage: guide a latent cell when at least this share of its pixels is seen, in (0, 1], and make the mask
+            hard; 0.5 with a hard mask if unset.
+        ramp: cells over which the weight rises with the distance to a hole; 0 = no ramp.
+        confidence: exponent of the warp's confidence, which scales what a cell counts; 0 = not at all.
+
+    Raises:
+        ConfigError: for values out of range.
+    """
+
+    mask: MaskName | None = None
+    cell_coverage: float | None = None
+    ramp: float = 0.0
+    confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check everything that does not depend on the picture, before anything slow."""
+        if self.mask is not None and self.mask not in get_args(MaskName):
+            raise ConfigError(f"mask {self.mask!r} is not known; use one of {', '.join(get_args(MaskName))}")
+        if self.cell_coverage is not None and not 0 < self.cell_coverage <= 1:
+            raise ConfigError(f"cell_coverage is {self.cell_coverage:g}; it is a share of a cell, in (0, 1]")
+        for name in ("ramp", "confidence"):
+            if not 0 <= getattr(self, name) < torch.inf:
+                raise ConfigError(f"{name} is {getattr(self, name):g}; it must be a finite number, 0 or more")
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether cells count whole or not at all."""
+        return self.mask == "hard" or (self.mask is None and self.cell_coverage is not None)
 
 
 @dataclass(frozen=True)
@@ -59,29 +99,37 @@ class Targets:
         return _per_frame(hole_row, self.visible) * (1 - self.mask)
 
 
-@dataclass(frozen=True)
-class HolePull:
-    """How strongly unseen cells are drawn towards the fill that the targets hold there.
+HoleWeight = float | str | LambdaTable
+"""How strongly unseen cells are drawn towards the fill that the targets hold there: a number in [0, 1] (0 = the model
+alone), a table of its own, or the .npz file of one."""
 
-    Args:
-        weight: one number in [0, 1] (0 = the model alone), or a table of its own.
+
+def read_hole_weight(weight: HoleWeight) -> float | LambdaTable:
+    """The number or table; a file is read.
 
     Raises:
-        InputError: for a number outside [0, 1].
+        InputError: a number outside [0, 1].
+        FileError: a file that is no table.
     """
+    if isinstance(weight, LambdaTable):
+        return weight
+    if isinstance(weight, str):
+        return LambdaTable.load(weight)
+    check_weight(weight)
+    return float(weight)
 
-    weight: float | LambdaTable = 0.0
 
-    def __post_init__(self) -> None:
-        """Check the number."""
-        if not isinstance(self.weight, LambdaTable):
-            check_weight(self.weight)
+def hole_row(weight: HoleWeight, sigma: Tensor, num_frames: int) -> Tensor:
+    """Hole weights ``[F]`` at a noise level; ``weight`` is what :func:`read_hole_weight` returned."""
+    if isinstance(weight, LambdaTable):
+        return weight.row(sigma)
+    return torch.full((num_frames,), float(weight), dtype=torch.float64)
 
-    def row(self, sigma: Tensor, frames: int) -> Tensor:
-        """Weights ``[F]`` at a noise level."""
-        if isinstance(self.weight, LambdaTable):
-            return self.weight.row(sigma)
-        return torch.full((frames,), float(self.weight), dtype=torch.float64)
+
+def check_floor(floor: float) -> None:
+    """Raise ConfigError for a floor outside [0, 1]."""
+    if not 0 <= floor <= 1:
+        raise ConfigError(f"floor is {floor:g}; it is a share of the seen elements, between 0 and 1")
 
 
 def closest_elements(distance: Tensor, targets: Targets, share: Tensor, *, count_holes: bool = False) -> Tensor:

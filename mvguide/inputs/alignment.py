@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from mvguide.config import InputConfig
+from mvguide.config.input_options import DepthOptions
 from mvguide.depth.align import Alignment, align_center, align_to_bounds, align_to_points, align_to_view, apply_line
 from mvguide.depth.maps import DepthKind
 from mvguide.errors import InputError
@@ -16,7 +16,7 @@ from mvguide.views.view import View
 
 
 def align_still(
-    views: Sequence[View], uncertain: Sequence[int], hints: Sequence[Hint], config: InputConfig, posed: bool, say: Say
+    views: Sequence[View], uncertain: Sequence[int], hints: Sequence[Hint], options: DepthOptions, posed: bool, say: Say
 ) -> list[View]:
     """Pictures of a still scene: each depth of unknown scale is brought to that of the cameras, or of the others.
 
@@ -24,7 +24,7 @@ def align_still(
         views: with depth, but for some of which the source is "file".
         uncertain: those whose scale is not known.
         hints: one for each view.
-        config: ``depth_align`` and ``depth_center``.
+        options: ``depth_align`` and ``depth_center``.
         posed: the cameras stand in a world of their own.
         say: told what was done.
 
@@ -35,7 +35,7 @@ def align_still(
     trusted = [index for index, view in enumerate(views) if index not in uncertain and view.depth is not None]
     for index in uncertain:
         view = found[index]
-        aligned, ground = _align(found, index, trusted, hints[index], config, posed)
+        aligned, ground = _align(found, index, trusted, hints[index], options, posed)
         if aligned is not None:
             found[index] = replace(view, depth=aligned.depth)
             say(f"depth of {view.name} times {aligned.scale:.3g}, by {ground} ({aligned.inliers:.0%} agree)")
@@ -45,7 +45,7 @@ def align_still(
 
 
 def align_film(
-    views: Sequence[View], estimated: Sequence[int], config: InputConfig, posed: bool, say: Say
+    views: Sequence[View], estimated: Sequence[int], options: DepthOptions, posed: bool, say: Say
 ) -> list[View]:
     """Frames of a film: one scale and shift for all, or the scene would pump.
 
@@ -56,29 +56,29 @@ def align_film(
     Args:
         views: with depth; relative depths of files are of one scale already.
         estimated: those that a model made.
-        config: ``depth_align`` and ``depth_center``.
+        options: ``depth_align`` and ``depth_center``.
         posed: the cameras stand in a world of their own.
         say: told what was done.
 
     Raises:
         InputError: an alignment was asked for that a film does not have.
     """
-    if config.depth_align not in ("auto", "sweep", "none"):
+    if options.depth_align not in ("auto", "sweep", "none"):
         raise InputError(
-            f"depth_align is {config.depth_align!r}, but a film takes 'auto', 'sweep' (a plane sweep, where its camera "
-            "moves) or 'none'"
+            f"depth_align is {options.depth_align!r}, but a film takes 'auto', 'sweep' (a plane sweep, where its "
+            "camera moves) or 'none'"
         )
     found = list(views)
     for index in estimated:
-        if index > 0 and config.depth_align != "none":
+        if index > 0 and options.depth_align != "none":
             before = found[index - 1]
             aligned, _ = _align_to(found[index], before)
             found[index] = replace(found[index], depth=aligned.depth)
     relative = any(not view.require_depth().is_metric for view in views if view.depth is not None)
-    if config.depth_center is not None:
-        factor = align_center(found[0].require_depth(), config.depth_center)
+    if options.depth_center is not None:
+        factor = align_center(found[0].require_depth(), options.depth_center)
         return _same_line(found, "depth", factor, "the distance of the middle", say)
-    if config.depth_align == "sweep" or (config.depth_align == "auto" and posed and relative):
+    if options.depth_align == "sweep" or (options.depth_align == "auto" and posed and relative):
         index = len(found) // 2
         points = swept_points(found, index, Hint())
         kind: DepthKind = "disparity" if relative else "depth"
@@ -98,14 +98,14 @@ def _align(
     index: int,
     trusted: Sequence[int],
     hint: Hint,
-    config: InputConfig,
+    options: DepthOptions,
     posed: bool,
 ) -> tuple[Alignment | None, str]:
     """The aligned depth of a view, and by what; None where there is nothing to go by, and nothing was asked for."""
-    view, depth, how = views[index], views[index].require_depth(), config.depth_align
+    view, depth, how = views[index], views[index].require_depth(), options.depth_align
     kind: DepthKind = "depth" if depth.is_metric else "disparity"
-    if config.depth_center is not None:
-        return align_center(depth, config.depth_center), "the distance of the middle"
+    if options.depth_center is not None:
+        return align_center(depth, options.depth_center), "the distance of the middle"
     if how == "none":
         return None, ""
     has_points = hint.points is not None and len(hint.points) >= ENOUGH_POINTS

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mvguide.errors import FileError, InputError
+from mvguide.files.depth_formats import DEPTH_FORMATS
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-DEPTHS = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff", ".exr")
 
 
 def find_pictures(folder: str) -> list[Path]:
@@ -42,7 +42,7 @@ def find_depths(folder: str) -> list[Path]:
     place = Path(folder)
     if not place.is_dir():
         raise FileError(f"{folder} is not a folder; several pictures need one with a depth map for each")
-    return sorted(path for path in place.iterdir() if path.suffix.lower() in DEPTHS)
+    return sorted(path for path in place.iterdir() if path.suffix.lower() in DEPTH_FORMATS)
 
 
 def crop_box(crop: Sequence[int], width: int, height: int) -> tuple[int, int, int, int]:

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import torch
 
-from mvguide.config import EvaluateConfig
+from mvguide.backbones.loading import find_model
+from mvguide.backbones.native_size import read_native_size
+from mvguide.config.input_options import CropOptions, DepthFileOptions, LensOptions, TrajectoryOptions
+from mvguide.config.render_options import RenderConfig
 from mvguide.errors import FileError, InputError
 from mvguide.evaluation.rendered import RenderedVideo
 from mvguide.evaluation.scores import Truth
-from mvguide.inputs import find_posed, load_inputs
+from mvguide.geometry.camera import Camera, stack
+from mvguide.geometry.keyframes import interpolate_cameras, key_frames
+from mvguide.inputs.loading import find_posed, load_inputs
 from mvguide.inputs.pictures import read_footage
 from mvguide.views.view import View
 
@@ -20,28 +25,38 @@ class HeldOut:
     """A scene split into input views and pictures to compare with.
 
     Args:
-        use: names of the views.
-        names: names of all pictures on the camera's way, in the order of the scene.
-        views: these pictures with cameras and, where known, depth; the same order.
+        settings: of the render: only the input views are its views.
+        path: F cameras through all pictures, in the order of the scene.
+        views: K pictures on the camera's way with cameras and, where known, depth; the same order.
+        against: what the video is compared with, for reports.
         notes: what is missing, a sentence each.
     """
 
-    use: list[str | int]
-    names: list[str]
+    settings: RenderConfig
+    path: Camera
     views: list[View]
+    against: str
     notes: list[str]
 
+    def truth(self, video: RenderedVideo) -> Truth:
+        """The true frames of a result of these settings."""
+        return truth_of_views(self.views, key_frames(len(self.views), len(self.path)), video)
 
-def split_scene(config: EvaluateConfig) -> HeldOut:
-    """Views and held-out pictures of a camera file or of a list of views.
+
+def hold_out(config: RenderConfig, names: Sequence[str | int] | None = None) -> HeldOut:
+    """Split the pictures of a camera file, or of a list of views, into input views and held-out pictures.
+
+    Args:
+        config: settings of the render; ``use`` names the input views.
+        names: pictures to hold out, by name or number from 0; by default all that ``use`` leaves over.
 
     Raises:
         FileError, InputError: no posed pictures, a picture that is both or not there, or nothing left to hold out.
     """
     if config.video is not None:
         raise InputError("a video's own frames are its views; to compare its render with others give --truth")
-    names, (use, held_out) = find_posed(config, config.use, config.held_out)
-    everything = list(range(len(names)))
+    known, (use, held_out) = find_posed(config, config.use, names)
+    everything = list(range(len(known)))
     if use is None and held_out is None:
         raise InputError("every picture is a view, so none is left to compare with; name the views with --use")
     if use is None:
@@ -50,26 +65,34 @@ def split_scene(config: EvaluateConfig) -> HeldOut:
         held_out = [number for number in everything if number not in use]
     both = sorted(set(use) & set(held_out))
     if both:
-        raise InputError(f"picture {names[both[0]]} is named by use and by held_out; it can be one of them")
+        raise InputError(f"picture {known[both[0]]} is named by use and by held_out; it can be one of them")
     if not use or not held_out:
         lacking = "held out to compare with" if use else "left as a view"
-        raise InputError(f"of {len(names)} pictures none is {lacking}; say which with --use and --held_out")
-    way = [names[number] for number in sorted({*use, *held_out})]
+        raise InputError(f"of {len(known)} pictures none is {lacking}; say which with --use and --held_out")
+    on_the_way = [known[number] for number in sorted({*use, *held_out})]
     # Depth as it was measured, or none: an estimate would be no truth.
-    chosen = replace(config, use=list(way), depth_source="file", depth_align="none", depth_center=None)
+    measured = replace(config, use=list(on_the_way), depth_source="file", depth_align="none", depth_center=None)
     notes = []
     try:
-        views = load_inputs(chosen).views
+        views = load_inputs(measured).views
     except FileError as error:
         if config.depth is None:
             raise
-        views = load_inputs(replace(chosen, depth=None)).views  # a picture that is missing is told of here
-        notes.append(f"no reprojection error, for want of depth of the held-out pictures: {error}")
+        views = load_inputs(replace(measured, depth=None)).views  # a picture that is missing is reported here
+        notes.append(f"no reprojection error, because depth of the held-out pictures is missing: {error}")
     sizes = {(view.camera.width, view.camera.height) for view in views}
     if len(sizes) > 1:
         listed = ", ".join(f"{w} x {h}" for w, h in sorted(sizes))
         raise InputError(f"pictures have unlike sizes ({listed}); bring them to one with --resize")
-    return HeldOut([names[number] for number in use], way, views, notes)
+    num_frames = config.num_frames or max(len(views), read_native_size(find_model(config.model)).frames)
+    kept = len(on_the_way) - len(use)
+    return HeldOut(
+        replace(config, use=[known[number] for number in use], trajectory=TrajectoryOptions(kind="views")),
+        interpolate_cameras(stack([view.camera for view in views]), num_frames),
+        views,
+        f"{kept} held-out pictures of {Path(config.cameras or config.scene or 'views').name}",
+        notes,
+    )
 
 
 def truth_of_views(views: Sequence[View], numbers: Sequence[int], video: RenderedVideo) -> Truth:
@@ -91,32 +114,39 @@ def truth_of_views(views: Sequence[View], numbers: Sequence[int], video: Rendere
     )
 
 
-def read_truth(config: EvaluateConfig, video: RenderedVideo) -> Truth:
-    """The true frames of a result, from the folder or film ``config.truth``, with depth from ``config.depth``.
+def read_truth(
+    source: str, frames: Sequence[int] | None, depth: DepthFileOptions | None, crop: CropOptions, video: RenderedVideo
+) -> Truth:
+    """The true frames of a result.
+
+    Args:
+        source: folder of pictures, or a video.
+        frames: numbers of the result's frames that they are of; None: paired by name, else all in order.
+        depth: depth maps of the true frames, if there are any.
+        crop: resizing and cropping of the pictures.
+        video: the result.
 
     Raises:
-        FileError, InputError: not there, not to be read, or of another number than the frames.
+        FileError, InputError: not there, cannot be read, or of another number than the frames.
     """
-    source = str(config.truth)
-    # Only their pixels and depth are asked for: the cameras are the result's.
-    alone = replace(config, cameras=None, intrinsics=None, fov=None)
-    views = read_footage(alone, source)
-    numbers = _pair(config, [view.name for view in views], video)
+    # Only their pixels and depth are needed: the cameras are the result's.
+    views = read_footage(source, depth or DepthFileOptions(), LensOptions(), crop)
+    numbers = _pair(source, frames, [view.name for view in views], video)
     order = sorted(range(len(views)), key=lambda index: numbers[index])
     return truth_of_views([views[k] for k in order], [numbers[k] for k in order], video)
 
 
-def _pair(config: EvaluateConfig, names: Sequence[str], video: RenderedVideo) -> list[int]:
-    """The frame of each true picture: as told, by name where all names agree, else in order."""
+def _pair(source: str, frames: Sequence[int] | None, names: Sequence[str], video: RenderedVideo) -> list[int]:
+    """The frame of each true picture: as given, by name where all names agree, else in order."""
     count = len(video.frames)
-    wanted = list(range(count)) if config.frames is None else config.frames
+    wanted = list(range(count)) if frames is None else list(frames)
     if any(not 0 <= number < count for number in wanted) or len(set(wanted)) != len(wanted):
         raise InputError(f"frames is {wanted}; give numbers from 0 to {count - 1}, each at most once")
     if len(names) != len(wanted):
-        way = "say which frames they are of with --frames" if config.frames is None else "give as many"
-        raise InputError(f"{config.truth} has {len(names)} true frames for {len(wanted)} of the result; {way}")
+        way = "say which frames they are of with --frames" if frames is None else "give as many"
+        raise InputError(f"{source} has {len(names)} true frames for {len(wanted)} of the result; {way}")
     by_name = {Path(name).stem: number for number, name in enumerate(video.names)}
     stems = [Path(name).stem for name in names]
-    if config.frames is None and set(stems) == set(by_name):
+    if frames is None and set(stems) == set(by_name):
         return [by_name[stem] for stem in stems]
     return wanted

@@ -1,9 +1,18 @@
 """From settings to views and a path: one picture, several posed ones, the pictures of a camera file, or a video."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mvguide.config import InputConfig, TrajectoryConfig, TrajectoryKind, ViewConfig
+from mvguide.config.input_options import (
+    CropOptions,
+    DepthOptions,
+    InputConfig,
+    LensOptions,
+    SourceOptions,
+    TrajectoryOptions,
+    ViewOptions,
+)
+from mvguide.config.parsing import SOURCES
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.keyframes import interpolate_cameras, resample_trajectory, start_at
@@ -16,45 +25,67 @@ from mvguide.inputs.pictures import (
     intrinsics_of,
     picture_size,
     read_footage,
-    read_image_of,
+    read_posed_image,
     read_view,
 )
 from mvguide.inputs.sweeps import Hint, Say
 from mvguide.views.moments import Moments
 from mvguide.views.view import View
 
-_SOURCES = ("image", "views", "cameras", "video")
+
+@dataclass(frozen=True)
+class Footage:
+    """A video among the inputs.
+
+    Args:
+        count: number of its pictures.
+        moment: picture at which time stands still, or None; negative from the end.
+        fill: neighbouring pictures on each side that may fill holes where nothing moved.
+    """
+
+    count: int
+    moment: int | None
+    fill: int
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a command works on.
+    """Pictures, and how a path runs through them.
 
     Args:
         views: pictures with cameras and, mostly, depth.
         posed: the cameras are in a world of their own, in which camera files of the path are too.
-        footage: how a video is assigned to so many frames; None for a still scene.
-        start: the view whose camera the path starts from.
-        stopped: a film is shown at one moment.
+        footage: the pictures are those of a video; None for a still scene.
     """
 
     views: list[View]
     posed: bool
-    footage: Callable[[int], Moments] | None = None
-    start: int = 0
-    stopped: bool = False
+    footage: Footage | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a video is shown at one moment."""
+        return self.footage is not None and self.footage.moment is not None
+
+    @property
+    def start(self) -> View:
+        """The view whose camera the path starts from: that of the moment at which a video is stopped, or the first."""
+        moment = self.footage.moment if self.footage is not None else None
+        return self.views[(moment or 0) % len(self.views)]
 
     def moments(self, num_frames: int) -> Moments | None:
-        """Which views show which frame; None: all of them all."""
-        return None if self.footage is None else self.footage(num_frames)
+        """Which views show which of F frames; None: every view shows every frame."""
+        if self.footage is None:
+            return None
+        return Moments.footage(self.footage.count, num_frames, at=self.footage.moment, fill=self.footage.fill)
 
-    def trajectory(self, config: TrajectoryConfig, num_frames: int) -> Camera:
-        """Cameras of the video, of the first picture's size; paths start at the view ``start``.
+    def trajectory(self, config: TrajectoryOptions, num_frames: int) -> Camera:
+        """F cameras of the video, of the first picture's size; paths start at the view ``start``.
 
         Raises:
             InputError: settings that the kind of path does not take, or too few views for it.
         """
-        first, kind = self.views[self.start], config.kind or self._usual_kind(config)
+        first, kind = self.start, config.kind or self._default_kind(config)
         if kind == "file":
             return self._recorded(config, num_frames)
         if kind in ("views", "still"):
@@ -73,33 +104,43 @@ class Inputs:
         depth = first.median_depth if config.target_depth is None else config.target_depth
         return make_trajectory(kind, first.camera, num_frames, depth, **config.params())
 
-    def _usual_kind(self, config: TrajectoryConfig) -> TrajectoryKind:
-        """What one expects of these inputs when nothing is said about the path."""
+    def _default_kind(self, config: TrajectoryOptions) -> str:
+        """Kind of the path where none is given: through several views, around one, still for a video."""
         if config.file is not None:
             return "file"
-        if config.params() or self.stopped or len(self.views) == 1:
+        if config.params() or self.is_stopped or len(self.views) == 1:
             return "orbit"
         return "views" if self.footage is None else "still"
 
-    def _recorded(self, config: TrajectoryConfig, num_frames: int) -> Camera:
+    def _recorded(self, config: TrajectoryOptions, num_frames: int) -> Camera:
         if config.file is None:
             raise InputError("trajectory.kind is 'file' but no file was given; add --trajectory.file transforms.json")
         if config.params():
             raise InputError(f"trajectory.kind 'file' takes no {', '.join(config.params())}; the file says it all")
-        camera = self.views[self.start].camera
+        camera = self.start.camera
         size = camera.width, camera.height
-        given = InputConfig(intrinsics=intrinsics_of(camera))
-        cameras = camera_file(given, config.file, size).trajectory().resize(*size)
+        lens = LensOptions(intrinsics=intrinsics_of(camera))
+        cameras = camera_file(config.file, lens, CropOptions(), size).trajectory().resize(*size)
         path = resample_trajectory(cameras, num_frames)
         return path if self.posed else start_at(path, camera)
 
 
-def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
-    """Read what the settings name, and see to depth where none was given.
+def load_views(
+    source: SourceOptions,
+    depth: DepthOptions | None = None,
+    lens: LensOptions | None = None,
+    crop: CropOptions | None = None,
+    say: Say | None = None,
+) -> Inputs:
+    """Read pictures with their cameras, and make or align depth where that is needed.
 
     Args:
-        config: the settings.
-        say: told in a sentence what was made or scaled; by default nobody is.
+        source: where the pictures and their cameras are.
+        depth: depth maps, and how missing ones are made; by default a depth model that is on this machine, else a
+            plane sweep of posed pictures.
+        lens: field of view or intrinsics, where no camera file has them.
+        crop: resizing and cropping of every picture.
+        say: called with a sentence for everything that was made or scaled.
 
     Raises:
         InputError: no source or several, settings that do not go together, or depth that is missing and cannot be made
@@ -107,37 +148,36 @@ def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
         FileError: a file that cannot be read.
         ModelError: a depth model that cannot be loaded.
     """
-    given = [name for name in _SOURCES if getattr(config, name) is not None]
+    depth, lens, crop = depth or DepthOptions(), lens or LensOptions(), crop or CropOptions()
+    given = [name for name in SOURCES if getattr(source, name) is not None]
     if given not in (["image"], ["views"], ["cameras"], ["video"], ["cameras", "video"]):
         listed = " and ".join(f"--{name}" for name in given) or "no picture"
-        raise InputError(f"{listed} given; give one of {', '.join(f'--{name}' for name in _SOURCES)}")
-    footage: Callable[[int], Moments] | None = None
-    if config.video is not None:
-        views = read_footage(config, config.video)
+        raise InputError(f"{listed} given; give one of {', '.join(f'--{name}' for name in SOURCES)}")
+    footage: Footage | None = None
+    if source.video is not None:
+        views = read_footage(source.video, depth, lens, crop, source.cameras)
         hints = [Hint()] * len(views)
-        count, moment, fill = len(views), config.moment, config.fill
-
-        def footage(num_frames: int) -> Moments:
-            return Moments.footage(count, num_frames, at=moment, fill=fill)
-
-        posed = config.cameras is not None
-    elif config.cameras is not None:
-        views, hints = _read_posed(config, config.cameras)
+        footage = Footage(len(views), source.moment, source.fill)
+        posed = source.cameras is not None
+    elif source.cameras is not None:
+        views, hints = _read_posed(source, depth, lens, crop)
         posed = True
     else:
-        listed_views = [ViewConfig(config.image)] if config.image is not None else _used(config.views or [], config.use)
-        views = [read_view(config, view) for view in listed_views]
+        listed_views = [ViewOptions(source.image)] if source.image is not None else _used(source)
+        views = [read_view(view, depth, lens, crop) for view in listed_views]
         hints = [Hint()] * len(views)
         posed = any(view.camera_to_world is not None for view in listed_views)
         if len(views) > 1 and not all(view.camera_to_world is not None for view in listed_views):
             raise InputError("several views need a camera_to_world each; give them, or --cameras FILE")
     if not views:
         raise InputError("views is an empty list; give at least one picture")
-    views = complete_depths(views, hints, config, posed=posed, still=footage is None, say=say or (lambda text: None))
-    # A film that is stopped is looked at from where it was filmed at that moment.
-    stopped = footage is not None and config.moment is not None
-    start = (config.moment or 0) % len(views) if stopped else 0
-    return Inputs(views, posed, footage, start, stopped)
+    views = complete_depths(views, hints, depth, posed=posed, still=footage is None, say=say or (lambda text: None))
+    return Inputs(views, posed, footage)
+
+
+def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
+    """:func:`load_views` with the settings of a command, which are all the records at once."""
+    return load_views(config, config, config, config, say)
 
 
 def find_posed(config: InputConfig, *lists: Sequence[str | int] | None) -> tuple[list[str], list[list[int] | None]]:
@@ -150,26 +190,30 @@ def find_posed(config: InputConfig, *lists: Sequence[str | int] | None) -> tuple
     """
     if config.cameras is not None:
         pictures = None if config.images is None else find_pictures(config.images)
-        known, source = camera_file(config, config.cameras, picture_size(config, pictures)).names, "the camera file"
+        posed = camera_file(config.cameras, config, config, picture_size(pictures, config))
+        names, source = posed.names, "the camera file"
     elif config.views is not None:
-        known, source = [view.image for view in config.views], "views"
+        names, source = [view.image for view in config.views], "views"
     else:
         raise InputError("no camera file was given; give --cameras or --views, or a --scene that has one of them")
-    return known, [None if names is None else chosen_images(known, names, source) for names in lists]
+    return names, [None if chosen is None else chosen_images(names, chosen, source) for chosen in lists]
 
 
-def _used(views: Sequence[ViewConfig], use: Sequence[str | int] | None) -> list[ViewConfig]:
-    return [views[index] for index in chosen_images([view.image for view in views], use, "views")]
+def _used(source: SourceOptions) -> list[ViewOptions]:
+    views = source.views or []
+    return [views[index] for index in chosen_images([view.image for view in views], source.use, "views")]
 
 
-def _read_posed(config: InputConfig, source: str) -> tuple[list[View], list[Hint]]:
-    """Pictures of a camera file, and what the file knows of their depth."""
-    pictures = None if config.images is None else find_pictures(config.images)
-    posed = camera_file(config, source, picture_size(config, pictures))
+def _read_posed(
+    source: SourceOptions, depth: DepthOptions, lens: LensOptions, crop: CropOptions
+) -> tuple[list[View], list[Hint]]:
+    """Pictures of a camera file, and what the file says about their depth."""
+    pictures = None if source.images is None else find_pictures(source.images)
+    posed = camera_file(str(source.cameras), lens, crop, picture_size(pictures, crop))
     views, hints = [], []
-    for index in chosen_images(posed.names, config.use):
+    for index in chosen_images(posed.names, source.use):
         file = pictures[index] if pictures and index < len(pictures) else posed.picture(index)
-        views.append(read_image_of(config, posed, index, file))
+        views.append(read_posed_image(posed, index, file, depth, crop))
         points = posed.points if posed.tracks is None else posed.tracks[index]
         bounds = None if posed.bounds is None else (float(posed.bounds[index, 0]), float(posed.bounds[index, 1]))
         hints.append(Hint(points, bounds))

@@ -1,9 +1,9 @@
 """Depth for views that came without it, and one scale for depths and cameras."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from mvguide.config import InputConfig
+from mvguide.config.input_options import DepthOptions
 from mvguide.depth.model import DEFAULT_MODEL, estimate_depth, model_is_here
 from mvguide.errors import InputError
 from mvguide.inputs.alignment import align_film, align_still
@@ -11,63 +11,102 @@ from mvguide.inputs.sweeps import Hint, Say, sweep_view
 from mvguide.views.view import View
 
 
+@dataclass(frozen=True)
+class DepthSource:
+    """A way to make the depth of pictures that came without it."""
+
+    make: Callable[[Sequence[View], int, Hint, DepthOptions], View]
+    """The view of a number with its depth, from all views, the hints of its camera file, and the options."""
+    is_there: Callable[[DepthOptions, bool], bool]
+    """Whether `depth_source` "auto" may use it; the second argument: two or more posed pictures of a still scene."""
+    title: str
+    """Its name in a sentence."""
+    has_scale: bool
+    """Whether its depth is in the unit of the cameras."""
+    needs: str = ""
+    """Why it cannot be used where it is asked for and not there, and the way out; empty: it is tried, and says why."""
+
+
+def _by_model(views: Sequence[View], index: int, hint: Hint, options: DepthOptions) -> View:
+    image = views[index].image
+    return replace(views[index], depth=estimate_depth(image, options.depth_model or DEFAULT_MODEL))
+
+
+DEPTH_SOURCES = {
+    "model": DepthSource(
+        _by_model,
+        is_there=lambda options, can_sweep: options.depth_model is not None or model_is_here(DEFAULT_MODEL),
+        title="the model {model}",
+        has_scale=False,
+    ),
+    "sweep": DepthSource(
+        lambda views, index, hint, options: sweep_view(views, index, hint),
+        is_there=lambda options, can_sweep: can_sweep,
+        title="a plane sweep",
+        has_scale=True,
+        needs="a plane sweep needs two or more posed pictures of a still scene; give them, or depth with --depth",
+    ),
+}
+"""All sources, in the order in which `depth_source` "auto" asks them."""
+
+
 def complete_depths(
-    views: Sequence[View], hints: Sequence[Hint], config: InputConfig, *, posed: bool, still: bool, say: Say
+    views: Sequence[View], hints: Sequence[Hint], options: DepthOptions, *, posed: bool, still: bool, say: Say
 ) -> list[View]:
     """Views that have depth, in the unit of the cameras where these have one.
 
     Args:
         views: with depth or without.
         hints: one for each.
-        config: ``depth_source`` ("file" leaves views without depth as they are), ``depth_model``, ``depth_align`` and
-            ``depth_center`` say what is wanted.
+        options: ``depth_source`` (a name of `DEPTH_SOURCES`, "auto", or "file", which leaves views without depth as
+            they are), ``depth_model``, ``depth_align`` and ``depth_center``.
         posed: the cameras stand in a world of their own.
         still: the views show one moment, so that a plane sweep means something.
-        say: told in a sentence what was done.
+        say: gets a sentence for each thing that was done.
 
     Raises:
         InputError: depth is missing and cannot be made, or an alignment was asked for that lacks its ground.
         ModelError: the depth model cannot be loaded.
     """
     missing = [index for index, view in enumerate(views) if view.depth is None]
-    source = _source(config, views, missing, posed and still)
-    found = list(views)
-    for index in missing if source != "file" else ():
-        view = views[index]
-        if source == "model":
-            found[index] = replace(view, depth=estimate_depth(view.image, config.depth_model or DEFAULT_MODEL))
-        else:
-            found[index] = sweep_view(views, index, hints[index])
-    if missing and source != "file":
-        how = f"the model {config.depth_model or DEFAULT_MODEL}" if source == "model" else "a plane sweep"
+    source = _source(options, views, missing, posed and still and len(views) > 1)
+    found, estimated = list(views), []
+    if source is not None and missing:
+        for index in missing:
+            found[index] = source.make(views, index, hints[index], options)
+        how = source.title.format(model=options.depth_model or DEFAULT_MODEL)
         say(f"depth of {len(missing)} of {len(views)} pictures is from {how}")
-    estimated = missing if source == "model" else []
+        estimated = [] if source.has_scale else missing
     if not still:
-        return align_film(found, estimated, config, posed, say)
+        return align_film(found, estimated, options, posed, say)
     known = [index for index, view in enumerate(found) if view.depth is not None]
     uncertain = [i for i in known if i in estimated or (posed and not found[i].require_depth().is_metric)]
-    if config.depth_align == "view":
+    if options.depth_align == "view":
         uncertain = uncertain or known[1:]  # all have a scale: the first one's counts
-    elif config.depth_align not in ("auto", "none") or config.depth_center is not None:
+    elif options.depth_align not in ("auto", "none") or options.depth_center is not None:
         uncertain = known
-    return align_still(found, uncertain, hints, config, posed, say)
+    return align_still(found, uncertain, hints, options, posed, say)
 
 
-def _source(config: InputConfig, views: Sequence[View], missing: Sequence[int], sweepable: bool) -> str:
-    """Where missing depth is to come from: "model" or "sweep"."""
-    wanted = config.depth_source
-    if wanted == "auto":
-        if config.depth_model is not None or model_is_here(DEFAULT_MODEL):
-            return "model"
-        wanted = "sweep" if sweepable and len(views) > 1 else "auto"
-    if wanted == "sweep" and missing and not (sweepable and len(views) > 1):
-        raise InputError(
-            "a plane sweep needs two or more posed pictures of a still scene; give them, or depth with --depth"
-        )
-    if wanted == "auto" and missing:
-        raise InputError(
-            f"{views[missing[0]].name} has no depth, which warping needs; give a depth map with --depth, or a depth "
-            f"model with --depth_model FOLDER_OR_ID (on a machine with network, `hf download {DEFAULT_MODEL}` gets "
-            "the one that is used by default), or posed pictures from two or more places (--cameras, --views)"
-        )
-    return wanted
+def _source(
+    options: DepthOptions, views: Sequence[View], missing: Sequence[int], can_sweep: bool
+) -> DepthSource | None:
+    """Where missing depth is to come from; None: it is to stay missing, or none is."""
+    wanted, names = options.depth_source, ["auto", "file", *DEPTH_SOURCES]
+    if wanted not in names:
+        raise InputError(f"depth_source is {wanted!r}; it is one of {', '.join(names)}")
+    if wanted == "file" or not missing:
+        return None
+    if wanted != "auto":
+        source = DEPTH_SOURCES[wanted]
+        if source.needs and not source.is_there(options, can_sweep):
+            raise InputError(source.needs)
+        return source
+    for source in DEPTH_SOURCES.values():
+        if source.is_there(options, can_sweep):
+            return source
+    raise InputError(
+        f"{views[missing[0]].name} has no depth, which warping needs; give a depth map with --depth, or a depth "
+        f"model with --depth_model FOLDER_OR_ID (on a machine with network, `hf download {DEFAULT_MODEL}` gets "
+        "the one that is used by default), or posed pictures from two or more places (--cameras, --views)"
+    )

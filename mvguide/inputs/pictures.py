@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from mvguide.cameras.formats import find_format, read_cameras
 from mvguide.cameras.posed import PosedImages
-from mvguide.config import InputConfig, ViewConfig
+from mvguide.config.input_options import CropOptions, DepthFileOptions, LensOptions, ViewOptions
 from mvguide.depth.maps import Depth, fit_depth, read_depth, resize_depth
 from mvguide.depth.sequence import read_depths
 from mvguide.errors import InputError
@@ -22,67 +23,69 @@ from mvguide.inputs.finding import crop_box, find_depth, find_depths, find_pictu
 from mvguide.views.view import DEFAULT_FOV, View
 
 
-def read_view(config: InputConfig, view: ViewConfig) -> View:
-    """One picture with its own settings, or where it has none those of all."""
-    image = _picture(config, view.image)
+def read_view(view: ViewOptions, depth: DepthFileOptions, lens: LensOptions, crop: CropOptions) -> View:
+    """One picture with its own lens and depth, or where it has none those of all."""
+    image = _picture(crop, view.image)
     size = image.shape[2], image.shape[1]
     own = view.fov is not None or view.intrinsics is not None
-    fov, intrinsics = (view.fov, view.intrinsics) if own else (config.fov, config.intrinsics)
-    camera = _camera(size, fov, intrinsics, config.pixel_center, _world_to_camera(view))
-    path = view.depth or (config.depth and str(find_depth(config.depth, Path(view.image))))
-    depth = None if path is None else _depth(config, path)
-    return _shape(config, image, camera, depth, Path(view.image).name)
+    fov, intrinsics = (view.fov, view.intrinsics) if own else (lens.fov, lens.intrinsics)
+    camera = _camera(size, fov, intrinsics, lens.pixel_center, _world_to_camera(view))
+    path = view.depth or (depth.depth and str(find_depth(depth.depth, Path(view.image))))
+    found = None if path is None else _depth(depth, path)
+    return _shape(crop, image, camera, found, Path(view.image).name)
 
 
-def read_image_of(config: InputConfig, posed: PosedImages, index: int, file: Path) -> View:
-    """One picture of a camera file."""
-    image, one = _picture(config, file), posed.images[index]
+def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFileOptions, crop: CropOptions) -> View:
+    """Picture ``index`` of a camera file, read from ``file``."""
+    image, one = _picture(crop, file), posed.images[index]
     path: Path | None = None
-    if config.depth is not None:
-        path = find_depth(config.depth, file)
+    if depth.depth is not None:
+        path = find_depth(depth.depth, file)
     elif one.depth_name is not None and posed.folder is not None:
         path = posed.folder / one.depth_name
-    depth = None if path is None else _depth(config, str(path))
+    found = None if path is None else _depth(depth, str(path))
     camera = one.camera.resize(image.shape[2], image.shape[1])
-    return _shape(config, image, camera, depth, file.name, one.lens)
+    return _shape(crop, image, camera, found, file.name, one.lens)
 
 
-def read_footage(config: InputConfig, source: str) -> list[View]:
-    """Frames of a film or folder, all from one camera, or each from its own."""
+def read_footage(
+    source: str, depth: DepthFileOptions, lens: LensOptions, crop: CropOptions, cameras: str | None = None
+) -> list[View]:
+    """Frames of a video or folder, all from one camera, or each from its own of a camera file."""
     folder = Path(source)
     names = [path.name for path in find_pictures(source)] if folder.is_dir() else []
     frames = [read_image(folder / name) for name in names] if names else list(read_video(source))
     if any(frame.shape != frames[0].shape for frame in frames):
         raise InputError(f"pictures of {source} have unlike sizes; a video's frames have one, bring them to it")
-    if config.already_cropped:
-        frames = [_cut(config, frame) for frame in frames]
+    if crop.already_cropped:
+        frames = [_cut(crop, frame) for frame in frames]
     size = frames[0].shape[2], frames[0].shape[1]
-    cameras, lenses = [_camera(size, config.fov, config.intrinsics, config.pixel_center, None)] * len(frames), None
-    if config.cameras is not None:
-        posed = camera_file(config, config.cameras, size)
+    own, lenses = [_camera(size, lens.fov, lens.intrinsics, lens.pixel_center, None)] * len(frames), None
+    if cameras is not None:
+        posed = camera_file(cameras, lens, crop, size)
         if len(posed) != len(frames):
-            raise InputError(f"{config.cameras} has {len(posed)} cameras, but {source} has {len(frames)} frames")
-        cameras = [image.camera.resize(*size) for image in posed.images]
+            raise InputError(f"{cameras} has {len(posed)} cameras, but {source} has {len(frames)} frames")
+        own = [image.camera.resize(*size) for image in posed.images]
         lenses = [image.lens for image in posed.images]
     depths: Sequence[Depth | None] = [None] * len(frames)
-    if config.depth is not None:
-        files = find_depths(config.depth)
+    if depth.depth is not None:
+        files = find_depths(depth.depth)
         if len(files) != len(frames):
-            raise InputError(f"{config.depth} holds {len(files)} depth maps, but {source} has {len(frames)} frames")
+            raise InputError(f"{depth.depth} holds {len(files)} depth maps, but {source} has {len(frames)} frames")
         depths = read_depths(
             files,
-            unit=config.depth_unit,
-            offset=config.depth_offset,
-            kind=config.depth_kind,
-            invalid=config.depth_invalid,
-            baseline=config.depth_baseline,
-            focal=config.depth_focal,
+            unit=depth.depth_unit,
+            offset=depth.depth_offset,
+            kind=depth.depth_kind,
+            invalid=depth.depth_invalid,
+            baseline=depth.depth_baseline,
+            focal=depth.depth_focal,
         )
     return [
         _shape(
-            config,
+            crop,
             frame,
-            cameras[index],
+            own[index],
             depths[index],
             names[index] if names else f"frame {index}",
             lenses[index] if lenses else None,
@@ -91,35 +94,40 @@ def read_footage(config: InputConfig, source: str) -> list[View]:
     ]
 
 
-def camera_file(config: InputConfig, path: str, size: tuple[int, int] | None) -> PosedImages:
-    """Cameras of a file, told what its format has no place for: the picture's size and intrinsics.
+def camera_file(path: str, lens: LensOptions, crop: CropOptions, size: tuple[int, int] | None) -> PosedImages:
+    """Cameras of a file, with the settings for what its format has no place for: picture size and intrinsics.
 
-    A size that is not known is that of the first picture, where the file names pictures.
+    Args:
+        path: camera file or folder.
+        lens: `intrinsics`, `pixel_center` and `camera_size` are used where the format takes them.
+        crop: of the pictures, where their size has to be read.
+        size: (width, height) of the pictures; None: of the first picture, where the file names pictures.
+
+    Raises:
+        FileError: a file that cannot be read.
+        InputError: intrinsics or the pictures are needed and not given.
     """
-    kind = find_format(path)
-    poses_only = kind in ("log", "tum", "matrices")
-    if poses_only and config.intrinsics is None:
+    row = find_format(path)
+    if "intrinsics" in row.needs and lens.intrinsics is None:
         raise InputError(f"{path} holds poses alone; give the pictures' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
-    if config.camera_size is not None:
-        size = pair(config.camera_size, "camera_size")
-    elif size is None and (poses_only or kind == "mvsnet"):
+    options: dict[str, Any] = {"intrinsics": lens.intrinsics, "size": size, "pixel_center": lens.pixel_center}
+    if lens.camera_size is not None:
+        options["size"] = pair(lens.camera_size, "camera_size")
+    elif size is None and "size" in row.needs:
         # Only for the names: any size will do.
-        found = read_cameras(path, size=(1, 1), intrinsics=(1.0, 1.0, 0.5, 0.5) if poses_only else None)
+        any_size: dict[str, Any] = {"size": (1, 1), "intrinsics": (1.0, 1.0, 0.5, 0.5)}
+        found = read_cameras(path, **{name: any_size[name] for name in row.needs})
         if found.folder is None:
             raise InputError(f"{path} names no pictures; give their folder as --images")
-        size = picture_size(config, [found.picture(0)])
-    if poses_only:
-        return read_cameras(path, intrinsics=config.intrinsics, size=size, pixel_center=config.pixel_center)
-    if kind == "mvsnet":
-        return read_cameras(path, size=size, pixel_center=config.pixel_center)
-    return read_cameras(path, size=size) if kind == "transforms" else read_cameras(path)
+        options["size"] = picture_size([found.picture(0)], crop)
+    return read_cameras(path, **{name: value for name, value in options.items() if name in row.takes})
 
 
-def picture_size(config: InputConfig, pictures: Sequence[Path] | None) -> tuple[int, int] | None:
+def picture_size(pictures: Sequence[Path] | None, crop: CropOptions) -> tuple[int, int] | None:
     """(width, height) of the first picture, as cameras without a size of their own are meant."""
     if not pictures:
         return None
-    image = _picture(config, pictures[0])
+    image = _picture(crop, pictures[0])
     return image.shape[2], image.shape[1]
 
 
@@ -145,7 +153,7 @@ def intrinsics_of(camera: Camera) -> list[float]:
     return [float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])]
 
 
-def _world_to_camera(view: ViewConfig) -> Tensor | None:
+def _world_to_camera(view: ViewOptions) -> Tensor | None:
     if view.camera_to_world is None:
         return None
     rows = view.camera_to_world
@@ -160,26 +168,26 @@ def _world_to_camera(view: ViewConfig) -> Tensor | None:
         ) from error
 
 
-def _picture(config: InputConfig, path: str | Path) -> Tensor:
+def _picture(crop: CropOptions, path: str | Path) -> Tensor:
     """The picture that the cameras are of."""
     image = read_image(path)
-    return _cut(config, image) if config.already_cropped else image
+    return _cut(crop, image) if crop.already_cropped else image
 
 
-def _depth(config: InputConfig, path: str) -> Depth:
+def _depth(options: DepthFileOptions, path: str) -> Depth:
     return read_depth(
         path,
-        unit=config.depth_unit,
-        offset=config.depth_offset,
-        kind=config.depth_kind,
-        invalid=config.depth_invalid,
-        baseline=config.depth_baseline,
-        focal=config.depth_focal,
+        unit=options.depth_unit,
+        offset=options.depth_offset,
+        kind=options.depth_kind,
+        invalid=options.depth_invalid,
+        baseline=options.depth_baseline,
+        focal=options.depth_focal,
     )
 
 
 def _shape(
-    config: InputConfig, image: Tensor, camera: Camera, depth: Depth | None, name: str, lens: Lens | None = None
+    options: CropOptions, image: Tensor, camera: Camera, depth: Depth | None, name: str, lens: Lens | None = None
 ) -> View:
     """A view without lens distortion, resized and cropped as the settings ask."""
     if depth is not None:
@@ -187,14 +195,14 @@ def _shape(
     view = View(image, camera, depth, name)
     if lens is not None and not lens.is_pinhole:
         view = _straighten(view, lens)
-    if config.already_cropped:
+    if options.already_cropped:
         return view
-    if config.resize is not None:
-        width, height = pair(config.resize, "resize")
+    if options.resize is not None:
+        width, height = pair(options.resize, "resize")
         depth = None if view.depth is None else resize_depth(view.depth, width, height)
         view = View(_resize(view.image, width, height), view.camera.resize(width, height), depth, name)
-    if config.crop is not None:
-        left, top, width, height = crop_box(config.crop, view.camera.width, view.camera.height)
+    if options.crop is not None:
+        left, top, width, height = crop_box(options.crop, view.camera.width, view.camera.height)
         rows, columns = slice(top, top + height), slice(left, left + width)
         depth = view.depth
         if depth is not None:
@@ -203,12 +211,12 @@ def _shape(
     return view
 
 
-def _cut(config: InputConfig, image: Tensor) -> Tensor:
+def _cut(options: CropOptions, image: Tensor) -> Tensor:
     """The picture alone resized and cropped."""
-    if config.resize is not None:
-        image = _resize(image, *pair(config.resize, "resize"))
-    if config.crop is not None:
-        left, top, width, height = crop_box(config.crop, image.shape[2], image.shape[1])
+    if options.resize is not None:
+        image = _resize(image, *pair(options.resize, "resize"))
+    if options.crop is not None:
+        left, top, width, height = crop_box(options.crop, image.shape[2], image.shape[1])
         image = image[:, top : top + height, left : left + width]
     return image
 

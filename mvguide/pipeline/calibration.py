@@ -15,7 +15,6 @@ From these, `mvguide.tables.consistent.consistent_weights` computes the table.
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,7 +31,8 @@ from mvguide.geometry.camera import stack
 from mvguide.geometry.distance import frame_distances
 from mvguide.geometry.masks import latent_visible, push_pull_fill
 from mvguide.geometry.warp import splat
-from mvguide.pipeline.encoding import Context
+from mvguide.guidance.targets import MaskOptions
+from mvguide.pipeline.prepare import Context
 from mvguide.tables.consistent import consistent_weights
 from mvguide.tables.table import LambdaTable
 from mvguide.views.view import View
@@ -100,64 +100,60 @@ class Measured:
 
 
 def calibrate(
-    known: Context,
+    context: Context,
     *,
+    mask: MaskOptions | None = None,
     depth_error: float = DEPTH_ERROR,
     cache: str | Path | None = None,
-    say: Callable[[str], None] | None = None,
 ) -> LambdaTable:
     """The table of what model and warps are worth on this input: :func:`measure`, then :meth:`Measured.table`.
 
     Args:
-        known: what is known before the first step.
+        context: from ``MultiViewPipeline.prepare``.
+        mask: of the guidance that the table is for.
         depth_error: see :func:`measure`.
         cache: file that keeps what was measured; used again where nothing changed but schedule, solver and seed.
-        say: told the two errors in a sentence.
 
     Raises:
-        ConfigError: nothing is guided, or a depth error out of range.
+        ConfigError: a depth error out of range.
         FileError: a cache that cannot be read.
     """
-    key = _key(known, depth_error)
+    key = _key(context, depth_error)
     found = None
     if cache is not None and Path(cache).is_file():
         kept, kept_key = Measured.load(cache)
         found = kept if kept_key == key else None
     if found is None:
-        found = measure(known, depth_error=depth_error)
+        found = measure(context, mask=mask, depth_error=depth_error)
         if cache is not None:
             Path(cache).parent.mkdir(parents=True, exist_ok=True)
             found.save(cache, key)
-    table = found.table(known.schedule)
-    if say is not None:
-        say(table.source)
-    return table
+    return found.table(context.schedule)
 
 
-def measure(known: Context, *, depth_error: float = DEPTH_ERROR) -> Measured:
+def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: float = DEPTH_ERROR) -> Measured:
     """Measure what the model and the warps of these views are worth; see the module.
 
     The noise is that of a generator with a fixed seed: the run's own stays what it is without calibration.
 
     Args:
-        known: what is known before the first step.
-        depth_error: relative error of depth that is assumed where one view alone cannot tell, in [0, 1).
+        context: from ``MultiViewPipeline.prepare``.
+        mask: of the guidance that the table is for; only cells that count are measured.
+        depth_error: relative error of depth that is assumed where one view alone cannot tell, in (0, 1).
 
     Raises:
-        ConfigError: nothing is guided, or a depth error out of range.
+        ConfigError: a depth error out of range.
     """
-    if known.targets is None:
-        raise ConfigError("a calibrated table was asked for, but guidance is 'none'; drop one of the two")
     if not 0 < depth_error < 1:
         raise ConfigError(f"depth_error is {depth_error:g}; it is a share of the depth, above 0 and below 1")
-    backbone, targets, warps = known.backbone, known.targets, known.warps
+    backbone, targets, warps = context.backbone, context.targets(mask), context.warps
     device = targets.latents.device
-    by_distance = _between_views(known) if known.moments is None else None
-    again, seen = _there_and_back(known, depth_error if by_distance is None else 0.0)
+    by_distance = _between_views(context) if context.moments is None else None
+    again, seen = _there_and_back(context, depth_error if by_distance is None else 0.0)
     cells = ((latent_visible(seen, backbone.vae_scale_factor).to(device) > 0) & (targets.visible > 0)).float()
-    change = (backbone.encode(again, known.chunk).to(device) - targets.latents) * cells
+    change = (backbone.encode(again, context.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
-    denoiser = backbone.denoiser(known.condition)
+    denoiser = backbone.denoiser(context.conditioning)
     sigmas = torch.tensor(LEVELS, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     errors, gains = [], []
@@ -175,13 +171,14 @@ def measure(known: Context, *, depth_error: float = DEPTH_ERROR) -> Measured:
     return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error, warps.distances.double())
 
 
-def _key(known: Context, depth_error: float) -> str:
+def _key(context: Context, depth_error: float) -> str:
     """What the measured errors depend on, as a digest."""
-    digest = hashlib.sha256(f"{known.backbone.name} {depth_error} {LEVELS}".encode())
-    tensors = [known.trajectory.intrinsics, known.trajectory.world_to_camera, known.warps.image, known.warps.visible]
-    for view in known.views:
+    digest = hashlib.sha256(f"{context.backbone.name} {depth_error} {LEVELS}".encode())
+    trajectory, warps = context.trajectory, context.warps
+    tensors = [trajectory.intrinsics, trajectory.world_to_camera, warps.image, warps.visible]
+    for view in context.views:
         tensors += [view.image, view.require_depth().values, view.camera.world_to_camera]
-    tensors += list(known.condition.tensors.values())
+    tensors += list(context.conditioning.tensors.values())
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().double().numpy().tobytes())
     return digest.hexdigest()
@@ -196,16 +193,15 @@ def _bent(view: View, amount: float) -> View:
     return replace(view, depth=replace(depth, values=depth.values * (amount * field).exp()))
 
 
-def _there_and_back(known: Context, depth_error: float) -> tuple[Tensor, Tensor]:
+def _there_and_back(context: Context, depth_error: float) -> tuple[Tensor, Tensor]:
     """Each frame's warp, warped into the view that shows most of it and out again: ``[F, 3, H, W]``, ``[F, 1, H, W]``.
 
     Holes are filled. On the way out the view's depth is wrong by ``depth_error``.
     """
-    trajectory, warps = known.trajectory, known.warps
+    trajectory, warps = context.trajectory, context.warps
     owners = warps.shares.argmax(0).tolist()
-    fitted = {
-        index: _bent(known.views[index].fit(trajectory.width, trajectory.height), depth_error) for index in set(owners)
-    }
+    size = trajectory.width, trajectory.height
+    fitted = {index: _bent(context.views[index].fit(*size), depth_error) for index in set(owners)}
     images, seen = [], []
     for frame, index in enumerate(owners):
         view, camera = fitted[index], stack([trajectory[frame]])
@@ -224,10 +220,10 @@ def _there_and_back(known: Context, depth_error: float) -> tuple[Tensor, Tensor]
     return torch.stack(images), torch.stack(seen)
 
 
-def _between_views(known: Context) -> Tensor | None:
+def _between_views(context: Context) -> Tensor | None:
     """Mean square error of warps from view to view, per squared distance; None for one view, or views too far apart."""
-    backbone, device = known.backbone, known.backbone.device
-    fitted = [view.fit(known.trajectory.width, known.trajectory.height) for view in known.views]
+    backbone, device = context.backbone, context.backbone.device
+    fitted = [view.fit(context.trajectory.width, context.trajectory.height) for view in context.views]
     total, weight = 0.0, 0.0
     for index, view in enumerate(fitted):
         others = [k for k in range(len(fitted)) if k != index]
@@ -239,7 +235,7 @@ def _between_views(known: Context) -> Tensor | None:
         warp = splat(view.image, depth.values, view.camera, targets, valid=depth.valid)
         filled = push_pull_fill(warp.image, warp.visible)
         both = torch.cat([filled, torch.stack([fitted[k].image for k in others])])
-        encoded = backbone.encode(both, known.chunk).to(device)
+        encoded = backbone.encode(both, context.chunk).to(device)
         found, truth = encoded.chunk(2)
         seen = latent_visible(warp.visible, backbone.vae_scale_factor).to(device)
         errors, cells = _mean((found - truth) ** 2, seen), seen.sum(dim=(1, 2, 3)).double().cpu()

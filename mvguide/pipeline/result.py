@@ -1,8 +1,8 @@
-"""What a run gives back, and how it is written to a folder."""
+"""The result of a run, and how it is written to a folder."""
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -32,14 +32,14 @@ class Result:
 
     Args:
         frames: ``[F, 3, H, W]`` float32 in [0, 1] on the CPU.
-        warps: what guidance saw.
-        view: the input view that the model was given, at the video's size.
+        warps: the views as each camera sees them.
+        view: the input view that the model was conditioned on, at the video's size.
         views: all input views, as given.
         trajectory: F cameras at the video's size.
         schedule: noise levels of the run.
-        table: weights of the run.
+        table: weights of the run; None without guidance.
         latents: clean latents ``[1, F, C, h, w]``.
-        settings: what was asked for, in plain values.
+        settings: of the run, in plain values.
         seconds: time of each stage.
     """
 
@@ -49,16 +49,20 @@ class Result:
     views: Sequence[View]
     trajectory: Camera
     schedule: SigmaSchedule
-    table: LambdaTable
+    table: LambdaTable | None
     latents: Tensor
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def report(self) -> dict[str, Any]:
-        """Settings, seed, versions, input frames, share seen and distance of each frame, and seconds per stage."""
+    def report(self, command: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Settings, seed, versions, input frames, share seen and distance of each frame, and seconds per stage.
+
+        Args:
+            command: settings of the command that made the result, to be kept beside those of the run.
+        """
         return {
-            "settings": self.settings,
-            "table": self.table.source,
+            "settings": self.settings if command is None else {**self.settings, "command": dict(command)},
+            "table": None if self.table is None else self.table.source,
             "sigmas": [float(f"{sigma:.6g}") for sigma in self.schedule.sigmas.tolist()],
             "pinned": self.warps.pinned.nonzero()[:, 0].tolist(),
             "seen": [round(share, 4) for share in self.warps.seen.tolist()],
@@ -82,18 +86,26 @@ class Result:
         notes = [f"{100 * share:.0f}% seen" for share in self.warps.seen.tolist()]
         return video_sheet(rows, notes)
 
-    def save(self, folder: str | Path, fps: int | None = None) -> Path:
+    def save(self, folder: str | Path, fps: int | None = None, command: Mapping[str, Any] | None = None) -> Path:
         """Write everything to a folder, whole or not at all.
 
         ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a view), ``confidence/`` (0 ... 255),
-        ``warps/`` (what guidance saw, black in holes), ``warps.mp4``, ``sheet.png``, ``lambda_table.npz`` and
-        ``.png``, ``report.json``; the cameras as ``transforms.json`` (nerfstudio) and ``sparse/0`` (COLMAP text, with
-        points of the views' depth): nerfstudio and gsplat train on the folder as it is. Raises OutputError when the
-        folder cannot be written.
+        ``warps/`` (the targets of guidance, black in holes), ``warps.mp4``, ``sheet.png``, ``lambda_table.npz`` and
+        ``.png`` (with guidance), ``report.json``; the cameras as ``transforms.json`` (nerfstudio) and ``sparse/0``
+        (COLMAP text, with points of the views' depth): nerfstudio and gsplat train on the folder as it is.
+
+        Args:
+            folder: to write; an older result in it is replaced.
+            fps: frames per second of the films; those of the conditioning by default.
+            command: settings of the command that made the result, for the report.
+
+        Raises:
+            OutputError: the folder cannot be written.
         """
         fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
         names = [f"{index:04d}.png" for index in range(len(self.frames))]
         stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence", "warps")]
+        stale += ["lambda_table.npz", "lambda_table.png"]
         with output_folder(folder, stale=stale) as out:
             parts = {"images": self.frames, "masks": self.warps.visible, "confidence": self.warps.confidence}
             parts["warps"] = self.warps.image
@@ -108,7 +120,8 @@ class Result:
             masks = [{"mask_path": f"masks/{name}"} for name in names]
             write_transforms(out / "transforms.json", self.trajectory, places, frame_extra=masks)
             write_colmap(out / "sparse" / "0", self.trajectory, names, *scene_points(self.views, 20_000))
-            self.table.save(out / "lambda_table.npz")
-            plot_table(self.table, out / "lambda_table.png")
-            (out / "report.json").write_text(json.dumps(self.report(), indent=2) + "\n")
+            if self.table is not None:
+                self.table.save(out / "lambda_table.npz")
+                plot_table(self.table, out / "lambda_table.png")
+            (out / "report.json").write_text(json.dumps(self.report(command), indent=2) + "\n")
         return Path(folder)

@@ -12,23 +12,24 @@ V3_RANGE = (1e-9, 10.0)
 _POINTS = 30
 
 
-def fit_exact(weights: Array, normalised: Array, share: Array) -> tuple[tuple[float, float, float], float]:
+def fit_exact(weights: Array, sigma_n: Array, distance: Array) -> tuple[tuple[float, float, float], float]:
     """(v1, 1, v3) of the exact rule with the least mean square difference to the weights, and its root.
 
     The best of a grid of 30 x 30, logarithmic, is where a simplex search starts.
 
     Args:
         weights: ``[N, F]`` in [0, 1].
-        normalised: ``[N]`` sigma / largest sigma.
-        share: ``[F]`` distance / largest distance; frames at 0 have weight 1 whatever the parameters, and do not count.
+        sigma_n: ``[N]`` sigma / largest sigma.
+        distance: ``[F]`` distance / largest distance; frames at 0 have weight 1 whatever the parameters, and do not
+            count.
     """
-    moving = share > 0
+    moving = distance > 0
     if not moving.any():
         return (V1_RANGE[0], 1.0, V3_RANGE[0]), 0.0
-    wanted, share = weights[:, moving], share[moving]
+    wanted, distance = weights[:, moving], distance[moving]
 
     def loss(v1: Array, v3: Array) -> Array:
-        made = RULES["exact"].weights(normalised, share, v1[..., None, None], 1.0, v3[..., None, None])
+        made = RULES["exact"].weights(sigma_n, distance, v1[..., None, None], 1.0, v3[..., None, None])
         return ((made - wanted) ** 2).mean(axis=(-2, -1))
 
     low, high = np.log([V1_RANGE[0], V3_RANGE[0]]), np.log([V1_RANGE[1], V3_RANGE[1]])

@@ -32,19 +32,19 @@ class Rule:
     favours_model: float
 
     def weights(
-        self, normalised: Array, share: Array, v1: Array | float, v2: Array | float, v3: Array | float
+        self, sigma_n: Array, distance: Array, v1: Array | float, v2: Array | float, v3: Array | float
     ) -> Array:
         """Weights ``[..., N, F]``; v1, v2, v3 may be arrays that broadcast against ``[N, F]``.
 
         Args:
-            normalised: ``[N]`` sigma / largest sigma.
-            share: ``[F]`` distances / largest distance; frames at 0 are input views, of weight 1.
+            sigma_n: ``[N]`` sigma / largest sigma.
+            distance: ``[F]`` camera distance / largest distance; frames at 0 are input views, of weight 1.
             v1: weight of the regulariser, positive.
             v2: error of the model at the largest sigma, positive.
             v3: error of the warp at the largest distance, positive.
         """
-        lambda_ = self.lambda_of((v3 * share[None, :] - v2 * normalised[:, None]) / v1)
-        return np.where(share[None, :] > 0, lambda_ / (1 + lambda_), 1.0)
+        lambda_ = self.lambda_of((v3 * distance[None, :] - v2 * sigma_n[:, None]) / v1)
+        return np.where(distance[None, :] > 0, lambda_ / (1 + lambda_), 1.0)
 
 
 def exact_lambda(q: Array) -> Array:

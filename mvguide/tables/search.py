@@ -36,16 +36,16 @@ class SearchResult:
     Args:
         table: the weights.
         v1, v2, v3: the parameters.
-        score: share of the cells, but those of input views, with weight > 0.5.
+        coverage: share of the cells, without those of input views, with weight > 0.5.
         rule: its name.
-        value: what the objective makes of it: the same share; the rms difference to the measured weights; the score.
+        value: of the objective: the coverage; the rms difference to the measured weights; or the score, dB.
     """
 
     table: LambdaTable
     v1: float
     v2: float
     v3: float
-    score: float
+    coverage: float
     rule: str
     value: float
 
@@ -90,28 +90,28 @@ def search_hypers(
         ConfigError: for an unknown rule or objective, and for arguments that the objective does not know.
     """
     name = _check(objective, rule, (v1, v2, v3), measured, study)
-    share = _normalised_distances(num_frames, distances)
+    distance = _normalise_distances(num_frames, distances)
     levels = schedule.levels.numpy()
-    normalised = levels / levels[0]
-    moving = share > 0
+    sigma_n = levels / levels[0]
+    moving = distance > 0
     value: float | None = None
     if measured is not None:
-        measured.check(schedule, len(share))
-        best, value = fit_exact(measured.weights.numpy(), normalised, share)
+        measured.check(schedule, len(distance))
+        best, value = fit_exact(measured.weights.numpy(), sigma_n, distance)
     elif study is not None:
         best, value = study.run()
     else:
         grids = _grid(v1, V1_GRID, "v1"), _grid(v2, V2_GRID, "v2"), _grid(v3, V3_GRID, "v3")
-        counts = _count_cells(np.sort(normalised), share[moving], grids, RULES[name])
+        counts = _count_cells(np.sort(sigma_n), distance[moving], grids, RULES[name])
         index = np.unravel_index(int(counts.argmax()), counts.shape)
         if counts[index] < 0:
             raise InputError(
-                f"no (v1, v2, v3) of the grids gives every cell of a table of {len(levels)} sigmas x {len(share)} "
+                f"no (v1, v2, v3) of the grids gives every cell of a table of {len(levels)} sigmas x {len(distance)} "
                 f"frames an answer under rule {name!r}; use rule 'exact', which always has one, or pass smaller v1 "
                 "values"
             )
         best = float(grids[0][index[0]]), float(grids[1][index[1]]), float(grids[2][index[2]])
-    weights = RULES[name].weights(normalised, share, *best)
+    weights = RULES[name].weights(sigma_n, distance, *best)
     how = name if objective == "coverage" else f"{name} {objective}"
     source = f"search_hypers {how} v1={best[0]:g} v2={best[1]:g} v3={best[2]:g}"
     trusted = float((weights[:, moving] > 0.5).mean()) if moving.any() else 1.0
@@ -144,13 +144,13 @@ def _check(
     return "exact"
 
 
-def _count_cells(ascending: Array, share: Array, grids: tuple[Array, Array, Array], rule: Rule) -> NDArray[np.int64]:
+def _count_cells(ascending: Array, distance: Array, grids: tuple[Array, Array, Array], rule: Rule) -> NDArray[np.int64]:
     """Cells of weight > 0.5 for every triple, ``[len(v1), len(v2), len(v3)]``; -1 where a cell has no answer.
 
     ``q <= bound`` means ``sigma_n >= (v3 dp - bound v1) / v2``.
     """
     v1, v2, v3 = grids
-    scaled = v3[:, None] * share  # [V3, F]
+    scaled = v3[:, None] * distance  # [V3, F]
 
     def above(bound: float, side: Literal["left", "right"]) -> NDArray[np.int64]:
         limits = (scaled - bound * v1[:, None, None, None]) / v2[:, None, None]  # [V1, V2, V3, F]
@@ -161,7 +161,7 @@ def _count_cells(ascending: Array, share: Array, grids: tuple[Array, Array, Arra
     return np.where(unanswered > 0, -1, counts)
 
 
-def _normalised_distances(num_frames: int | None, distances: Sequence[float] | Array | torch.Tensor | None) -> Array:
+def _normalise_distances(num_frames: int | None, distances: Sequence[float] | Array | torch.Tensor | None) -> Array:
     """Distances of the frames divided by their largest, ``[F]`` in [0, 1]."""
     if (num_frames is None) == (distances is None):
         raise InputError("search_hypers needs either num_frames or distances, and not both")

@@ -277,7 +277,7 @@ def test_what_write_colmap_refuses(tmp_path):
         ("a.txt", "1 0 0 0\n0 1 0 0\n0 0 1 0\n3 4 5 1\n", GIVEN, "looks transposed"),
         ("a.tum", "1 2 3 4 5 6 7\n", GIVEN, "line 1 has 7 numbers"),
         ("a.tum", "1 2 3 4 0 0 0 2\n", GIVEN, "quaternion of length 2"),
-        ("a.tum", "# nothing\n", GIVEN, "no cameras"),
+        ("a.tum", "# nothing\n", GIVEN, "has 0 lines; a TUM trajectory has a line of"),
         ("a_cam.txt", "extrinsic\n1 0 0 0\n", {"size": SIZE}, "lacks the words"),
         ("a_cam.txt", "extrinsic\nintrinsic\n1 0 0\n", {"size": SIZE}, "ends within a matrix"),
         ("a.npy", "x", {}, "cannot be read"),
@@ -354,22 +354,22 @@ def test_options_are_asked_for_and_refused(tmp_path):
 def test_formats_are_found_by_name_and_content(tmp_path):
     paths = write_all(tmp_path / "all")
     for name, path in paths.items():
-        assert find_format(path) == name.split()[0], name
+        assert find_format(path).name == name.split()[0], name
         bare = tmp_path / "bare"
         if not name.startswith("colmap") and name not in ("transforms", "llff"):
             bare.write_bytes(path.read_bytes())
-            assert find_format(bare) == name, name
+            assert find_format(bare).name == name, name
     folder = tmp_path / "all"
     for name, found in [
         ("transforms.json", "transforms"),
         ("poses_bounds.npy", "llff"),
         ("00000000_cam.txt", "mvsnet"),
     ]:
-        assert find_format(folder) == found
+        assert find_format(folder).name == found
         (folder / name).unlink()
     with pytest.raises(FileError, match="holds no camera file that is known by name"):
         find_format(folder)
-    assert find_format(folder / "binary") == "colmap"
+    assert find_format(folder / "binary").name == "colmap"
     for missing in (tmp_path / "none", "x" * 5000, "a\0b"):
         with pytest.raises(FileError):
             read_cameras(missing)

@@ -142,6 +142,12 @@ def test_the_middle_of_the_picture_at_a_distance(scene: list[View]) -> None:
     assert float(ratio[found.require_depth().valid].std()) < 1e-4, "the shape is kept"
 
 
+def test_unknown_depth_sources_are_refused_by_name(scene: list[View]) -> None:
+    for views in (scene, without_depth(scene)):
+        with pytest.raises(InputError, match="depth_source is 'swept'; it is one of auto, file, model, sweep"):
+            complete(views, depth_source="swept")
+
+
 def test_alignments_that_lack_their_ground(scene: list[View]) -> None:
     views = [relative(view, 7.0, 0.3) for view in scene]
     for settings, message in (

@@ -1,0 +1,151 @@
+"""From words or YAML to settings: one parser for each settings class, and the layers that fill it.
+
+A setting has the value of the highest layer that gives it: the command line and ``--config`` files in their order, then
+the scene file, then the preset, then the default of the class.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mvguide.config.presets import preset_settings
+from mvguide.decoding import check_readable
+from mvguide.errors import FileError, InputError
+
+T = TypeVar("T")
+SOURCES = ("image", "views", "cameras", "video")
+_PATHS = ("image", "cameras", "images", "video", "depth", "trajectory.file")
+
+
+class Parser(ArgumentParser):
+    """A parser whose every complaint is one line and exit code 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the complaint in one sentence, with the way to the manual."""
+        print(f"mvguide: {one_sentence(message)}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def one_sentence(message: str) -> str:
+    """A complaint of jsonargparse in one line, in the words of the command line."""
+    text = " ".join(line.strip() for line in message.splitlines() if line.strip()).rstrip(".")
+    text = re.sub(r"Parser key \"([\w.]+)\":", r"--\1:", text)
+    text = re.sub(r"Does not validate against any of the Union subtypes.*Given value: ", _wanted, text)
+    return re.sub(r"(a )?(typing\.)?Literal\[(.*?)\]", r"one of \3", text)
+
+
+def make_parser(settings: type, prog: str = "mvguide", positional: tuple[str, str] | None = None) -> Parser:
+    """Parser of a settings class.
+
+    Args:
+        settings: a dataclass; switches (bool, False by default) are set by their name alone.
+        prog: name of the command.
+        positional: the setting that is given without an option name, and how often (``nargs``).
+    """
+    parser = Parser(prog=prog, description=(settings.__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", action="config", help="YAML file with settings; later options override it")
+    switches = [field.name for field in fields(settings) if field.type is bool and field.default is False]
+    parser.add_class_arguments(settings, skip={*switches, *(positional or ())[:1]})
+    if positional is not None:
+        parser.add_argument(positional[0], nargs=positional[1], help=_help(settings, positional[0]))
+    for name in switches:
+        parser.add_argument(f"--{name}", action="store_true", help=_help(settings, name))
+    return parser
+
+
+def parse(parser: Parser, settings: type[T], words: Sequence[str] | None) -> T:
+    """Settings from the words of a command line. Exits with a sentence and code 2 for words that cannot be used."""
+    return _fill(parser, settings, parser.parse_args(words, defaults=False))
+
+
+def load_settings(settings: type[T], **given: Any) -> T:
+    """Settings from values, as a command line or a YAML file gives them; a scene and a preset among them are read.
+
+    Raises:
+        InputError: values that do not fit.
+        FileError: a scene file that cannot be read.
+    """
+    parser = make_parser(settings)
+    parser.exit_on_error = False
+    return _fill(parser, settings, parser.parse_object(given, defaults=False))
+
+
+def _fill(parser: Parser, settings: type[T], given: Namespace) -> T:
+    """Settings of all layers."""
+    layers = [given]
+    if given.get("scene") is not None:
+        layers.append(_scene(given))
+    preset = next((layer["guidance.preset"] for layer in layers if layer.get("guidance.preset")), None)
+    if preset is not None:
+        values = preset_settings(preset, steps_given=any(layer.get("steps") is not None for layer in layers))
+        layers.append(parser.parse_object(values, defaults=False))
+    filled = parser.get_defaults()
+    for layer in reversed(layers):
+        for name, value in layer.items():
+            filled[name] = value
+    values = vars(parser.instantiate(filled))
+    return settings(**{name: value for name, value in values.items() if name != "config"})
+
+
+def _scene(given: Namespace) -> Namespace:
+    """Settings of the scene; a folder, or a file that is no YAML, is a camera file that names its pictures."""
+    scene = str(given.pop("scene"))
+    for name in SOURCES:
+        if given.get(name) is not None:
+            raise InputError(f"--scene and --{name} were given; the scene says what the pictures are, drop one")
+    if Path(scene).suffix.lower() not in (".yaml", ".yml"):
+        return Namespace(cameras=scene)
+    return read_scene_file(Path(scene))
+
+
+def read_scene_file(path: Path) -> Namespace:
+    """Input settings of a YAML file; its paths start at its own folder.
+
+    Raises:
+        FileError: a file that cannot be read, or with settings that are not those of the inputs.
+    """
+    from mvguide.config.input_options import InputConfig
+
+    file = check_readable(path, "scene file")
+    parser = make_parser(InputConfig)
+    parser.exit_on_error = False
+    try:
+        found = parser.parse_path(str(file), defaults=False)
+    except Exception as error:  # whatever a YAML reader and its checks raise
+        reason = " ".join(str(error).split())[:200]
+        raise FileError(
+            f"scene file {path} cannot be read ({reason}); see mvguide preview --help for settings"
+        ) from error
+    if found.get("scene") is not None:
+        raise FileError(f"scene file {path} names another scene; put its settings here")
+    for name in _PATHS:
+        if found.get(name) is not None:
+            found[name] = str(path.parent / found[name])
+    for view in found.get("views") or []:
+        for name in ("image", "depth"):
+            if view.get(name) is not None:
+                view[name] = str(path.parent / view[name])
+    return found
+
+
+def _help(settings: type, name: str) -> str:
+    """What the docstrings of the settings and its bases say about one of them."""
+    for base in settings.__mro__:
+        _, found, after = (base.__doc__ or "").partition(f"\n        {name}: ")
+        if found and is_dataclass(base):
+            return " ".join(re.split(r"\n {8}\w+: |\n\n|\n    $", after)[0].split())
+    return ""
+
+
+def _wanted(complaint: re.Match[str]) -> str:
+    """Turn jsonargparse's list of the types that a value is not into a phrase."""
+    names = re.search(r"Literal\[(.*?)\]", complaint[0])
+    if names:
+        return f"Expected one of {names[1]}. Got value: "
+    wanted = [name for name in re.findall(r"<class '(\w+)'>", complaint[0]) if name not in ("NoneType", "str")]
+    return f"Expected {' or '.join(dict.fromkeys(wanted)) or 'another value'}. Got value: "

@@ -1,0 +1,168 @@
+"""What is known before the first step: the views warped along the path, and everything that the model is given."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mvguide.backbones.base import Backbone, Conditioning, ConditioningOptions
+from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.errors import InputError
+from mvguide.geometry.camera import Camera
+from mvguide.guidance.targets import MaskOptions, Targets
+from mvguide.pipeline.encoding import cell_weights, encode_warps
+from mvguide.tables.rules import RuleName
+from mvguide.tables.search import search_hypers
+from mvguide.tables.table import LambdaTable
+from mvguide.views.moments import Moments
+from mvguide.views.view import View, fit_camera
+from mvguide.views.warps import Warps, warp_views
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarpedPath:
+    """Views warped along a camera trajectory: all that can be known without a model.
+
+    Args:
+        views: V input pictures with depth and cameras, as given.
+        trajectory: F cameras at the video's size.
+        moments: which views show which frames; None: every view shows every frame.
+        warps: the views as each of the F cameras sees them.
+    """
+
+    views: Sequence[View]
+    trajectory: Camera
+    moments: Moments | None
+    warps: Warps
+
+    @cached_property
+    def first_view(self) -> View:
+        """The view that shows most of frame 0, at the video's size. The model is conditioned on it."""
+        width, height = self.trajectory.width, self.trajectory.height
+        return self.views[int(self.warps.shares[:, 0].argmax())].fit(width, height)
+
+
+def warp_path(
+    views: Sequence[View],
+    trajectory: Camera,
+    size: tuple[int, int],
+    *,
+    moments: Moments | None = None,
+    hole_radius: int = 0,
+    device: torch.device | None = None,
+) -> WarpedPath:
+    """Warp views along a trajectory at the video's size.
+
+    Args:
+        views: V input pictures with depth and cameras.
+        trajectory: F cameras of the first picture's size.
+        size: (width, height) of the video, pixels. Cameras and depth are resized to cover it and cropped.
+        moments: which views show which frames; by default every view shows every frame.
+        hole_radius: grow holes by this many pixels.
+        device: where to warp; the CPU by default.
+
+    Raises:
+        InputError: no views, a view without depth, or a trajectory of another size than the first picture.
+    """
+    check_trajectory(views, trajectory)
+    path = fit_camera(trajectory, *size)
+    warps = warp_views(views, path, moments=moments, hole_radius=hole_radius, device=device)
+    return WarpedPath(views=views, trajectory=path, moments=moments, warps=warps)
+
+
+def check_trajectory(views: Sequence[View], trajectory: Camera) -> None:
+    """Raise InputError unless there are views, all with depth, and the trajectory is a batch of cameras that fits."""
+    if not views:
+        raise InputError("no view was given; at least one picture with depth is needed")
+    for view in views:
+        view.camera.check()
+    camera = views[0].camera
+    if len(trajectory.batch_shape) != 1 or (trajectory.width, trajectory.height) != (camera.width, camera.height):
+        raise InputError(
+            f"trajectory of shape {tuple(trajectory.batch_shape)} has cameras of {trajectory.width} x "
+            f"{trajectory.height}, but the view is {camera.width} x {camera.height}; "
+            "make a batch of cameras of the view's size, for example with mvguide.orbit(view.camera, ...)"
+        )
+    trajectory.check()
+    for view in views:
+        view.require_depth()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(WarpedPath):
+    """Everything before step 0: the warped path, and what the model is given. Made by ``MultiViewPipeline.prepare``.
+
+    Args:
+        backbone: the model.
+        schedule: N noise levels of the run.
+        options: what the model is conditioned on besides the picture, nothing left unset.
+        conditioning: the same, encoded.
+        hole_radius: pixels by which holes were grown.
+        chunk: frames encoded or decoded at a time.
+        random_state: state of the CPU generator after the conditioning drew from it; a run without a generator of its
+            own starts from it, so that one context always gives the same video.
+        seed: seed of that generator, for reports.
+        seconds: time of each stage so far.
+    """
+
+    backbone: Backbone
+    schedule: SigmaSchedule
+    options: ConditioningOptions
+    conditioning: Conditioning
+    hole_radius: int
+    chunk: int
+    random_state: Tensor
+    seed: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def num_frames(self) -> int:
+        """F."""
+        return len(self.trajectory)
+
+    @cached_property
+    def target_latents(self) -> Tensor:
+        """Encoded warps ``[F, C, h, w]`` on the model's device; encoded when first asked for."""
+        with timed(self.seconds, "encode"):
+            return encode_warps(self.backbone, self.warps, self.chunk)
+
+    def targets(self, mask: MaskOptions | None = None) -> Targets:
+        """The encoded warps with a mask; soft by default."""
+        device = self.backbone.device
+        visible = cell_weights(self.warps, self.backbone.vae_scale_factor, mask)
+        return Targets(self.target_latents, visible.to(device), self.warps.pinned.to(device))
+
+    def search_table(
+        self, *, rule: RuleName = "exact", by_frame: bool = False, measured: LambdaTable | None = None
+    ) -> LambdaTable:
+        """Table from ``search_hypers`` for these warps.
+
+        The exact rule takes the model's own (v1, v2, v3) where they were measured, and searches the published grids
+        otherwise; the released rule always searches, as the published script does.
+
+        Args:
+            rule: ``exact`` or ``released``.
+            by_frame: distances grow with the frame number instead of following the cameras and the scene's depth.
+            measured: weights ``[N, F]`` that the exact rule is fitted to instead.
+        """
+        distances = {"num_frames": self.num_frames} if by_frame else {"distances": self.warps.distances}
+        if measured is not None:
+            fitted = search_hypers(self.schedule, rule=rule, objective="calibrated", measured=measured, **distances)
+            return fitted.table
+        hypers = self.backbone.notes.hypers if rule == "exact" else None
+        v1, v2, v3 = (None, None, None) if hypers is None else ((value,) for value in hypers)
+        return search_hypers(self.schedule, rule=rule, v1=v1, v2=v2, v3=v3, **distances).table
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time that a block takes to a stage."""
+    start = time.perf_counter()
+    yield
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - start, 4)
