@@ -17,7 +17,7 @@ from mvguide.views.warps import warp_views
 from tests.real_data import DATA, needs_data
 
 ROOT = Path(__file__).resolve().parents[2]
-SCENES = sorted((ROOT / "configs" / "scenes").glob("*.yaml"))
+SCENES = sorted((ROOT / "mvguide" / "scenes").glob("*.yaml"))
 
 
 def previewed(out: Path, *arguments: str) -> list[str]:
