@@ -14,8 +14,15 @@ from mvguide.pipeline.result import Result
 from mvguide.scenes import packaged_scene
 from mvguide.views.diagnosis import diagnose
 
-
-STAGES = {"reading": 3, "loading the model": 4, "warping": 1, "encoding": 1, "denoising": 25, "decoding": 2, "writing": 3}
+STAGES = {
+    "reading": 3,
+    "loading the model": 4,
+    "warping": 1,
+    "encoding": 1,
+    "denoising": 25,
+    "decoding": 2,
+    "writing": 3,
+}
 """Stages of a render, and how many denoising steps of the embedded model each takes, roughly."""
 
 FULL_SIZE = "stabilityai/stable-video-diffusion-img2vid-xt --variant fp16"

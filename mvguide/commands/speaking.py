@@ -47,15 +47,15 @@ class JobBar:
         """Finish the stage before, and name the next one; ``steps`` is its length where that is known only now."""
         self.before += self.stages.get(self.begun, 0)
         if steps is not None:
-            self.bar.total += steps - self.stages[stage]
             self.stages[stage] = steps
+            self.bar.total = sum(self.stages.values())
         self.begun, self.bar.n = stage, self.before
         self.bar.set_postfix_str("", refresh=False)
         self.bar.set_description_str(stage)
 
     def watch(self, progress: Progress) -> None:
         """Count a denoising step; after the last one comes decoding."""
-        self.bar.set_postfix_str(f", sigma {float(progress.step.sigma_next):.3g}", refresh=False)
+        self.bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
         self.bar.update()
         if progress.step.index + 1 == progress.step.num_steps:
             self.begin("decoding")

@@ -74,7 +74,7 @@ def make_parser(settings: type, prog: str = "mvguide", positional: tuple[str, st
     return parser
 
 
-def parse(parser: Parser, settings: type[T], words: Sequence[str] | None) -> T:
+def parse(parser: Parser, settings: type[T], words: Sequence[str]) -> T:
     """Settings from the words of a command line. Exits with a sentence and code 2 for words that cannot be used."""
     return _fill(parser, settings, parser.parse_args(_expanded(parser, settings, words), defaults=False))
 

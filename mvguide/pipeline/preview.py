@@ -42,6 +42,7 @@ class Preview:
         for frame in range(len(self.path.trajectory)):
             visible = warps.visible[frame] > 0
             depth = warps.depth[frame][visible & (warps.depth[frame] > 0)]
+            moved = self.parallax[frame]
             sample = depth[:: max(1, len(depth) // _SAMPLES)]
             near, far = (float(sample.quantile(q)) if len(sample) else None for q in (0.01, 0.99))
             rows.append(
@@ -50,7 +51,9 @@ class Preview:
                     "seen": round(float(warps.seen[frame]), 4),
                     "from_views": [round(share, 4) for share in warps.shares[:, frame].tolist()],
                     "confidence": round(float(warps.confidence[frame][visible].mean()), 4) if visible.any() else 0,
-                    "parallax_pixels": round(float(self.parallax[frame]), 2) if self.parallax[frame].isfinite() else None,
+                    "parallax_pixels": round(float(self.parallax[frame]), 2)
+                    if self.parallax[frame].isfinite()
+                    else None,
                     "depth_near": near,
                     "depth_far": far,
                 }
@@ -65,9 +68,8 @@ class Preview:
             depth = "-" if row["depth_near"] is None else f"{row['depth_near']:.3g} to {row['depth_far']:.3g}"
             moved = "-" if row["parallax_pixels"] is None else f"{row['parallax_pixels']:.1f}"
             shares = " ".join(f"{share:.0%}" for share in row["from_views"]) if several else ""
-            lines.append(
-                f"{row['frame']:5d} {row['seen']:6.0%} {row['confidence']:11.2f} {moved:>12} {depth:>12}  {shares}".rstrip()
-            )
+            line = f"{row['frame']:5d} {row['seen']:6.0%} {row['confidence']:11.2f} {moved:>12} {depth:>12}  {shares}"
+            lines.append(line.rstrip())
         size = f"{self.path.trajectory.width} x {self.path.trajectory.height}"
         lines.append(
             f"seen: share of a frame of {size} that a view shows; confidence: how well it is known there, 0 to 1; "
