@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mvguide.config import InputConfig
+from mvguide.config.input_options import InputConfig
 from mvguide.depth.align import align_to_points
 from mvguide.depth.kind import disparity_to_depth
 from mvguide.depth.maps import Depth
 from mvguide.depth.plane_sweep import plane_sweep
 from mvguide.evaluation.metrics import psnr
 from mvguide.geometry.camera import stack
-from mvguide.inputs import load_inputs
+from mvguide.inputs.loading import load_inputs
 from mvguide.views.view import View
 from mvguide.views.warps import Warps, warp_views
 

@@ -1,8 +1,10 @@
 """Find and load a backbone by name: the embedded one, a folder, or a hub id."""
 
-import json
 import logging
 import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 
 from mvguide.backbones.base import Backbone, ModelNotes
+from mvguide.backbones.native_size import known_native_size, read_config
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import ConfigError, ModelError
 
@@ -61,41 +64,84 @@ def load_backbone(
         raise ConfigError("offload moves modules between a GPU and memory, but the device is the CPU; drop it")
     chosen = DTYPES[dtype] if dtype != "auto" else torch.float16 if target.type == "cuda" else torch.float32
     folder = find_model(name)
-    if is_folder(folder):
-        _check_pipeline_class(folder)
-    _quiet_libraries()
-    from diffusers import StableVideoDiffusionPipeline
-
-    from mvguide.backbones.svd import SvdBackbone
-
-    source = str(folder) if is_folder(folder) else str(name)
-    try:
-        pipe = StableVideoDiffusionPipeline.from_pretrained(source, dtype=chosen, variant=variant, use_safetensors=True)
-    except (OSError, ValueError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise ModelError(
-            f"model {str(name)!r} cannot be loaded ({_first_line(error)}); give {', '.join(EMBEDDED)}, a folder in "
-            "diffusers layout, or a hub id that is in the local cache or can be downloaded from here"
-        ) from error
+    with _quiet_libraries():
+        try:
+            pipe = _load_pipeline(folder if is_folder(folder) else _download(str(name), variant), chosen, variant)
+        except ModelError:
+            raise
+        except (OSError, ValueError, TypeError, AttributeError, ImportError, RuntimeError, LookupError) as error:
+            raise ModelError(
+                f"model {str(name)[:200]!r} cannot be loaded ({_first_line(error)}); give {', '.join(EMBEDDED)}, a "
+                "folder in diffusers layout, or a hub id that is in the local cache or can be downloaded from here"
+            ) from error
     pipe.set_progress_bar_config(disable=True)
     if offload:
         pipe.enable_model_cpu_offload(device=target)
     else:
         pipe.to(target)
+    from mvguide.backbones.svd import SvdBackbone
+
     return SvdBackbone(pipe, str(name), _read_notes(folder))
 
 
-def _check_pipeline_class(folder: Path) -> None:
-    """Say early, and in words, that a folder holds another kind of model."""
+def _download(name: str, variant: str | None) -> Path:
+    """Folder of a hub id in the local cache, downloaded where it is not there."""
+    from diffusers import StableVideoDiffusionPipeline
+
+    return Path(StableVideoDiffusionPipeline.download(name, variant=variant, use_safetensors=True))
+
+
+def _load_pipeline(folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
+    """The stock pipeline; its networks one by one, because only then do the libraries say what is missing."""
+    _check_folder(folder)
+    from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
+    from transformers import CLIPVisionModelWithProjection
+
+    networks = {
+        "unet": UNetSpatioTemporalConditionModel,
+        "vae": AutoencoderKLTemporalDecoder,
+        "image_encoder": CLIPVisionModelWithProjection,
+    }
+    # As in diffusers, a network without files of the variant is read from its plain ones.
+    having = [part for part in networks if variant and any((folder / part).glob(f"*.{variant}*.safetensors"))]
+    if variant and not having:
+        raise ModelError(f"folder {folder} has no weights of variant {variant!r}; leave variant out")
+    loaded = {}
+    for part, kind in networks.items():
+        loaded[part], told = kind.from_pretrained(
+            str(folder),
+            subfolder=part,
+            dtype=dtype,
+            variant=variant if part in having else None,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        missing = sorted(told["missing_keys"])
+        if missing:
+            raise ModelError(
+                f"folder {folder} lacks {len(missing)} tensors in {part}, the first is {missing[0]}; download it again"
+            )
+    return StableVideoDiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **loaded)
+
+
+def _check_folder(folder: Path) -> None:
+    """Say early, and in words, that a folder holds another kind of model, or configs that would take all memory."""
     index = folder / "model_index.json"
-    try:
-        found = json.loads(index.read_text())["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    if not index.is_file():
         raise ModelError(
-            f"folder {folder} is not a model in diffusers layout (its model_index.json is missing or unreadable); "
+            f"folder {folder} is not a model in diffusers layout (its model_index.json is missing); "
             "give the folder that save_pretrained wrote"
-        ) from error
+        )
+    found = read_config(index).get("_class_name")
     if found != "StableVideoDiffusionPipeline":
         raise ModelError(f"folder {folder} holds a {found}; mvguide has a backbone for StableVideoDiffusionPipeline")
+    for config in sorted(folder.glob("*/*config.json")):
+        read_config(config)
+    known_native_size(folder)
+    scale = read_config(folder / "vae" / "config.json").get("scaling_factor", 1)
+    if not isinstance(scale, int | float) or scale <= 0:
+        raise ModelError(f"folder {folder} has scaling_factor = {scale!r} in vae/config.json; it must be positive")
 
 
 def _read_notes(folder: Path) -> ModelNotes:
@@ -103,12 +149,12 @@ def _read_notes(folder: Path) -> ModelNotes:
     path = folder / "mvguide.json"
     if not is_file(path):
         return ModelNotes()
+    notes = read_config(path, "mend it or remove it")
     try:
-        notes = json.loads(path.read_text())
         bucket = notes.get("motion_bucket_per_width")
         hypers, scale = _floats(notes.get("hypers"), 3), _floats(notes.get("guidance_scale"), 2)
         return ModelNotes(None if bucket is None else float(bucket), hypers, scale)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise ModelError(f"{path} cannot be read ({_first_line(error)}); mend it or remove it") from error
 
 
@@ -121,15 +167,35 @@ def _floats(values: Any, count: int) -> Any:
     return tuple(float(value) for value in values)
 
 
-def _quiet_libraries() -> None:
-    """Without bars for reading local files, notes on torchvision (not needed), and a second telling of a failure."""
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Without bars for reading local files, notes on torchvision (not needed), and a second telling of a failure.
+
+    These settings belong to the whole process: they are put back, because the caller may want to hear the libraries.
+    """
     from diffusers.utils import logging as diffusers_logging
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging as transformers_logging
 
-    diffusers_logging.disable_progress_bar()
-    diffusers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    libraries = (diffusers_logging, transformers_logging)
+    loggers = [library.get_logger(name) for library, name in zip(libraries, ("diffusers", "transformers"), strict=True)]
+    levels = [logger.level for logger in loggers]
+    bars = [library.is_progress_bar_enabled() for library in libraries]
+    hub_was_disabled = are_progress_bars_disabled()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for library, logger in zip(libraries, loggers, strict=True):
+                library.disable_progress_bar()
+                logger.setLevel(logging.CRITICAL)
+            yield
+    finally:
+        for library, logger, level, had_bars in zip(libraries, loggers, levels, bars, strict=True):
+            logger.setLevel(level)
+            if had_bars:
+                library.enable_progress_bar()
+        if are_progress_bars_disabled() != hub_was_disabled:
+            (disable_progress_bars if hub_was_disabled else enable_progress_bars)()
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mvguide.backbones.base import Conditioning, ConditioningOptions, ModelNotes
-from mvguide.backbones.native_size import NativeSize
+from mvguide.backbones.native_size import NativeSize, native_size
 from mvguide.backbones.recompute import recomputed
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import Prediction, VarianceExploding
@@ -69,9 +69,7 @@ class SvdBackbone:
     @property
     def native_size(self) -> NativeSize:
         """Frames and sizes that the model was trained for."""
-        config = self.pipe.unet.config
-        multiple = 2 ** (len(config.block_out_channels) - 1)
-        return NativeSize(int(config.num_frames), int(config.sample_size), self.vae_scale_factor, multiple)
+        return native_size(self.pipe.unet.config, self.pipe.vae.config, self.name)
 
     def with_defaults(self, conditioning: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
         """The conditioning with nothing left None; a bucket made from the flow lies in [1, 255]."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mvguide.cameras.posed import MAX_SIDE, WHAT, PosedImage, PosedImages, Size, check_size, posed_camera
 from mvguide.decoding import check_readable, decoding, is_file, is_folder
 from mvguide.errors import FileError
+from mvguide.files.images import open_picture
 from mvguide.geometry.lens import Lens
 
 INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
@@ -171,7 +171,7 @@ def _picture_size(folder: Path, frames: Sequence[Any]) -> tuple[int, int] | None
             if is_file(picture):
                 with (
                     decoding(picture, "picture", "give a picture that opens in a viewer"),
-                    Image.open(picture) as image,
+                    open_picture(picture) as image,
                 ):
                     return image.size
     return None

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from mvguide.decoding import check_readable, decoding
 from mvguide.errors import FileError
 from mvguide.files.exr import read_exr
-from mvguide.files.images import MAX_PIXELS, check_size
+from mvguide.files.images import MAX_PIXELS, check_size, open_picture
+from mvguide.memory import check_memory
 
 _WHAT = "depth map"
 _PFM_HEADER = re.compile(rb"(PF|Pf)\s+(\d{1,9})\s+(\d{1,9})\s+([-+0-9.eE]{1,32})(?:\r\n|\s)")
@@ -70,6 +70,7 @@ def _read_npz(path: Path) -> np.ndarray:
         member = members[wanted[0]]
         if member.file_size > 8 * MAX_PIXELS + 4096:
             raise FileError(f"depth map {path} unpacks to {member.file_size} bytes, more than any depth map needs")
+        check_memory(3 * member.file_size, f"depth map {path} unpacked", "make it smaller first")
         # The size that the archive claims may be a lie: never unpack more than it.
         with archive.open(member) as packed:
             data = packed.read(member.file_size)
@@ -97,6 +98,7 @@ def _read_array(stream: BinaryIO, num_bytes: int, path: Path) -> np.ndarray:
         raise FileError(
             f"depth map {path} is cut short: {num_bytes} bytes cannot hold {count} x {dtype}; write it again"
         )
+    check_memory(3 * count * dtype.itemsize, f"depth map {path} of {count} numbers", "make it smaller first")
     values = np.frombuffer(stream.read(count * dtype.itemsize), dtype=dtype)
     return values.reshape(shape, order="F" if fortran_order else "C")
 
@@ -128,7 +130,7 @@ def _read_pfm(path: Path) -> np.ndarray:
 
 def _read_picture(path: Path) -> np.ndarray:
     """8-bit or 16-bit grey PNG, grey or float TIFF; a colour picture only where its channels are equal."""
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         check_size(image, path, _WHAT)
         image.load()
         if image.mode in ("F", "I") or image.mode.startswith("I;16"):

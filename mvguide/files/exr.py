@@ -7,6 +7,7 @@ import numpy as np
 
 from mvguide.errors import FileError
 from mvguide.files.images import MAX_PIXELS
+from mvguide.memory import check_memory
 
 # In this order: the depth of renderers; grey; depth written as a colour picture.
 _CHANNELS = ("Z", "Y", "R")
@@ -79,5 +80,6 @@ def _check_header(header: dict[str, Any], path: Path, num_bytes: int) -> None:
             f"depth map {path} says {width} x {height} pixels in {count} channels, which {num_bytes} bytes cannot "
             "hold; write it again"
         )
+    check_memory(8 * width * height * count, f"depth map {path} of {width} x {height}", "make it smaller first")
     if "deep" in str(header.get("type", "")):
         raise FileError(f"depth map {path} holds deep pixels (several depths each); write it again as a flat picture")

@@ -10,18 +10,32 @@ from torch import Tensor
 from mvguide.decoding import check_readable, decoding
 from mvguide.errors import FileError, InputError
 from mvguide.files.atomic import atomic_path
+from mvguide.memory import check_memory
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+"""What a picture may be. Pillow knows more, of which some start other programs (EPS) or are read by old C code."""
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are unpacked: a few kilobytes can claim to be gigapixels."""
 
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
+_STRIP = 2**18
+"""Pixels that are converted at a time: a large picture is held once as it is stored and once as floats."""
+
+
+def open_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """Open a picture of one of `FORMATS`, whatever its name says; nothing is unpacked yet.
+
+    Raises what Pillow raises: call it inside `mvguide.decoding.decoding`, and close what it gives.
+    """
+    return Image.open(path, formats=FORMATS)
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
     """Read a picture as people see it; transparent parts are composed over white.
 
-    Any format that Pillow reads: grey, palette, RGB, RGBA, CMYK, 16-bit grey (v / 65535). EXIF orientation is applied.
-    16-bit *colour* keeps its upper 8 bits, which is all that video models use. Colour profiles are not applied.
+    One of `FORMATS`, in grey, palette, RGB, RGBA, CMYK or 16-bit grey (v / 65535). EXIF orientation is applied. 16-bit
+    *colour* keeps its upper 8 bits, which is all that video models use. Colour profiles are not applied.
 
     Args:
         path: the file.
@@ -49,21 +63,20 @@ def read_image_and_alpha(path: str | os.PathLike[str]) -> tuple[Tensor, Tensor |
         FileError: as in `read_image`.
     """
     file = check_readable(path, "picture")
-    with decoding(file, "picture", "give a PNG or JPEG file that opens in a viewer"), Image.open(file) as opened:
-        check_size(opened, file, "picture")
-        opened.load()
-        colour, alpha = _to_arrays(ImageOps.exif_transpose(opened), file)
-    if alpha is None:
-        return torch.from_numpy(colour), None
-    over_white = colour * alpha + (1 - alpha)
-    return torch.from_numpy(over_white), torch.from_numpy(alpha)
+    with decoding(file, "picture", "give a PNG or JPEG file that opens in a viewer"), open_picture(file) as picture:
+        check_size(picture, file, "picture")
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+        colour, alpha = _to_arrays(picture, file)
+    return torch.from_numpy(colour), None if alpha is None else torch.from_numpy(alpha)
 
 
 def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> None:
-    """Refuse a picture without pixels or with more than `MAX_PIXELS`, from its header alone.
+    """Refuse a picture without pixels, with more than `MAX_PIXELS`, or too large for memory, from its header alone.
 
     Raises:
         FileError: no pixels, or too many.
+        InputError: its pixels need more memory than is free.
     """
     if image.width < 1 or image.height < 1:
         raise FileError(f"{what} {path} is {image.width} x {image.height} and has no pixels; give another file")
@@ -72,28 +85,48 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> N
             f"{what} {path} is {image.width} x {image.height}, more than {MAX_PIXELS // 1_000_000} million pixels; "
             "make it smaller first"
         )
+    # As it is stored (colours take 4 bytes), once more while it is turned upright, and as floats.
+    stored = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") or image.mode == "LA" else 4
+    check_memory(
+        image.width * image.height * (2 * stored + 16),
+        f"{what} {path} of {image.width} x {image.height}",
+        "make it smaller first",
+    )
 
 
 def _to_arrays(image: Image.Image, path: os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colour [3, H, W] and alpha [1, H, W] or None, float32 in [0, 1], of a loaded picture."""
-    if image.mode.startswith("I;16"):
-        return _grey(np.asarray(image).astype(np.float32) / 65535), None
-    if image.mode in ("I", "F"):
-        values = np.asarray(image).astype(np.float64)
-        top = 65535.0 if image.mode == "I" else 1.0
-        if not np.isfinite(values).all() or values.min() < 0 or values.max() > top:
-            raise FileError(
-                f"picture {path} holds {'32-bit integers' if image.mode == 'I' else 'floats'} from {values.min():g} to "
-                f"{values.max():g}, not 0 to {top:g}; save it as an 8-bit or 16-bit PNG"
-            )
-        return _grey((values / top).astype(np.float32)), None
+    """Colour over white [3, H, W] and alpha [1, H, W] or None, float32 in [0, 1], of a loaded picture."""
+    width, height = image.size
     has_alpha = image.mode in _ALPHA_MODES or "transparency" in image.info
-    pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB")).astype(np.float32).transpose(2, 0, 1) / 255
-    return np.ascontiguousarray(pixels[:3]), (np.ascontiguousarray(pixels[3:]) if has_alpha else None)
-
-
-def _grey(values: np.ndarray) -> np.ndarray:
-    return np.repeat(values[None], 3, axis=0)
+    has_numbers = image.mode in ("I", "F")
+    top = {"I": 65535.0, "F": 1.0}.get(image.mode, 255.0)
+    low, high = np.inf, -np.inf
+    colour = np.empty((3, height, width), np.float32)
+    alpha = np.empty((1, height, width), np.float32) if has_alpha else None
+    rows = max(1, _STRIP // width)
+    for start in range(0, height, rows):
+        part = slice(start, min(start + rows, height))
+        strip = image.crop((0, part.start, width, part.stop))
+        if image.mode.startswith("I;16"):
+            colour[:, part] = np.asarray(strip).astype(np.float32) / 65535
+        elif has_numbers:
+            values = np.asarray(strip).astype(np.float64)
+            low, high = np.minimum(low, values.min()), np.maximum(high, values.max())  # NaN stays NaN
+            colour[:, part] = values.clip(0, top) / top
+        else:
+            pixels = (
+                np.asarray(strip.convert("RGBA" if has_alpha else "RGB")).astype(np.float32).transpose(2, 0, 1) / 255
+            )
+            colour[:, part] = pixels[:3]
+            if alpha is not None:
+                alpha[:, part] = pixels[3:]
+                colour[:, part] = pixels[:3] * pixels[3:] + (1 - pixels[3:])
+    if has_numbers and not (0 <= low <= high <= top):
+        raise FileError(
+            f"picture {path} holds {'32-bit integers' if image.mode == 'I' else 'floats'} from {low:g} to "
+            f"{high:g}, not 0 to {top:g}; save it as an 8-bit or 16-bit PNG"
+        )
+    return colour, alpha
 
 
 def write_png(path: str | os.PathLike[str], image: Tensor | np.ndarray) -> None:

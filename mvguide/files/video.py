@@ -2,13 +2,11 @@
 
 import math
 import os
-import subprocess
-import tempfile
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
-import imageio_ffmpeg
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,9 +14,12 @@ from torch import Tensor
 from mvguide.decoding import check_readable, decoding
 from mvguide.errors import FileError, InputError, OutputError
 from mvguide.files.atomic import atomic_path
+from mvguide.files.ffmpeg import Ffmpeg
+from mvguide.memory import check_memory
 
 WRITTEN_SUFFIXES = (".mp4", ".mov", ".mkv")
 READ_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
+_ADVICE = "give an .mp4 that opens in a player"
 _FORMATS = "mov,mp4,matroska,webm,avi,gif"
 MAX_VIDEO_BYTES = 8 * 2**30
 """Frames beyond this much memory are refused, with the way to read fewer."""
@@ -31,6 +32,12 @@ _BT709 = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 )
+
+_ENCODE = [
+    *("-c:v", "libx264", "-crf", str(_QUALITY), "-preset", "medium", "-pix_fmt", "yuv420p", "-vf", _BT709),
+    # Bit-exact flags keep version strings and dates out of the file.
+    *("-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart"),
+]
 
 
 def write_video(path: str | os.PathLike[str], frames: Tensor | Iterable[Tensor], fps: float) -> None:
@@ -59,49 +66,22 @@ def write_video(path: str | os.PathLike[str], frames: Tensor | Iterable[Tensor],
         first = _to_bytes(next(iterator), 0)
     except StopIteration:
         raise InputError("frames are empty: a video needs at least one frame") from None
-    height, width = first.shape[:2]
-    with atomic_path(path) as temporary, tempfile.TemporaryFile() as log:
-        encoder = _start_encoder(temporary, width, height, fps, log.fileno())
-        assert encoder.stdin is not None  # for the type checker: it was opened as a pipe
-        try:
-            encoder.stdin.write(first.data)
-            for index, frame in enumerate(iterator, start=1):
-                pixels = _to_bytes(frame, index)
-                if pixels.shape != first.shape:
-                    raise InputError(f"frame {index} has another size than frame 0; all frames of a video are equal")
-                encoder.stdin.write(pixels.data)
-            encoder.stdin.close()
-        except BrokenPipeError:
-            pass  # the encoder stopped by itself; its own words, below, say why
-        except BaseException:
-            encoder.kill()
-            raise
-        finally:
-            code = encoder.wait()
-        if code != 0:
-            log.seek(0)
-            words = log.read().decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
-            raise OutputError(f"video {path} could not be encoded ({words[-1][:200]}); check disk and frame size")
-
-
-def _start_encoder(path: Path, width: int, height: int, fps: float, log: int) -> "subprocess.Popen[bytes]":
-    """An ffmpeg that takes rgb24 frames on its standard input."""
-    command = [
-        *(_ffmpeg(), "-y", "-v", "error", "-nostdin", "-f", "rawvideo", "-pix_fmt", "rgb24"),
-        *("-s", f"{width}x{height}", "-r", str(Fraction(fps).limit_denominator(100_000)), "-i", "pipe:0"),
-        *("-c:v", "libx264", "-crf", str(_QUALITY), "-preset", "medium", "-pix_fmt", "yuv420p", "-vf", _BT709),
-        # Bit-exact flags keep version strings and dates out of the file.
-        *("-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart"),
-        str(path),
-    ]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
-
-
-def _ffmpeg() -> str:
-    try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise OutputError(f"no ffmpeg program was found ({error}); reinstall imageio-ffmpeg") from error
+    size = f"{first.shape[1]}x{first.shape[0]}"
+    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(Fraction(fps).limit_denominator(100_000))]
+    task = f"video {path} cannot be written"
+    with (
+        atomic_path(path) as temporary,
+        Ffmpeg([*given, "-i", "pipe:0", *_ENCODE, str(temporary)], task, OutputError, grows=temporary) as encoder,
+    ):
+        encoder.write(first.data)
+        for index, frame in enumerate(iterator, start=1):
+            pixels = _to_bytes(frame, index)
+            if pixels.shape != first.shape:
+                raise InputError(f"frame {index} has another size than frame 0; all frames of a video are equal")
+            encoder.write(pixels.data)
+        complaint = encoder.finish()
+        if complaint:
+            raise OutputError(f"video {path} could not be encoded ({complaint}); check disk and frame size")
 
 
 def _to_bytes(frame: Tensor, index: int) -> np.ndarray:
@@ -143,28 +123,58 @@ def read_video(path: str | os.PathLike[str], max_frames: int | None = None) -> T
     # So the name, the format found and the ways to open more are all limited.
     if file.suffix.lower() not in READ_SUFFIXES:
         raise FileError(f"video {path} must have a name that ends in {', '.join(READ_SUFFIXES)}")
-    frames: list[Tensor] = []
-    with decoding(file, "video", "give an .mp4 that opens in a player"):
-        reader = imageio_ffmpeg.read_frames(
-            str(file.absolute()),
-            input_params=["-nostdin", "-protocol_whitelist", "file", "-format_whitelist", _FORMATS],
-            output_params=["-fps_mode", "passthrough", "-map", "0:v:0"],
-        )
-        try:
-            width, height = next(reader)["size"]
-            limit = MAX_VIDEO_BYTES // (width * height * 3 * 4)
-            for data in reader:
-                if len(frames) >= limit:
-                    raise FileError(
-                        f"video {path} has more than {limit} frames of {width} x {height}, "
-                        f"which need over {MAX_VIDEO_BYTES >> 30} GiB of memory; read fewer with max_frames={limit}"
-                    )
-                pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-                frames.append(torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255))
-                if len(frames) == max_frames:
-                    break
-        finally:
-            reader.close()
+    # Each frame comes as a picture in PPM, whose head has its size.
+    arguments = [
+        *("-protocol_whitelist", "file", "-format_whitelist", _FORMATS, "-i", str(file.absolute()), "-map", "0:v:0"),
+        *("-fps_mode", "passthrough", "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe", "pipe:1"),
+    ]
+    frames: list[np.ndarray] = []
+    task = f"video {path} cannot be read"
+    with decoding(file, "video", _ADVICE), Ffmpeg(arguments, task, FileError) as decoder:
+        while max_frames is None or len(frames) < max_frames:
+            pixels = _read_ppm(decoder.stdout)
+            if pixels is None:
+                break
+            decoder.note_progress()
+            _check_room(path, frames, pixels)
+            frames.append(pixels)
+        else:
+            decoder.kill()
+        complaint = decoder.finish()
+        if decoder.was_ended or (complaint and not frames):
+            raise FileError(f"{task} ({complaint}); {_ADVICE}")
     if not frames:
-        raise FileError(f"video {path} holds no frames; give an .mp4 that opens in a player")
-    return torch.stack(frames)
+        raise FileError(f"video {path} holds no frames; {_ADVICE}")
+    video = torch.empty(len(frames), 3, *frames[0].shape[:2])
+    for index, pixels in enumerate(frames):
+        video[index] = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255)
+    return video
+
+
+def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
+    """The next picture as uint8 [H, W, 3], or None at the end or where it is cut short."""
+    head = [stream.readline(20) for _ in range(3)]
+    if head[0] != b"P6\n" or head[2] != b"255\n":
+        return None
+    width, height = map(int, head[1].split())
+    data = stream.read(width * height * 3)
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3) if len(data) == width * height * 3 else None
+
+
+def _check_room(path: str | os.PathLike[str], frames: list[np.ndarray], pixels: np.ndarray) -> None:
+    """Refuse a frame of another size, or one more than memory and `MAX_VIDEO_BYTES` allow."""
+    height, width = pixels.shape[:2]
+    if frames and frames[0].shape != pixels.shape:
+        raise FileError(f"video {path} has frames of different sizes; encode it again with one size")
+    limit = MAX_VIDEO_BYTES // (4 * pixels.size)
+    if len(frames) >= limit:
+        raise FileError(
+            f"video {path} has more than {limit} frames of {width} x {height}, "
+            f"which need over {MAX_VIDEO_BYTES >> 30} GiB of memory; read fewer with max_frames={limit}"
+        )
+    # The bytes are here already; what is to come are their floats.
+    check_memory(
+        4 * pixels.size * (len(frames) + 1),
+        f"video {path} of {width} x {height}, frame {len(frames)} reached,",
+        "read fewer frames with max_frames, or make it smaller first",
+    )

@@ -9,7 +9,8 @@ from torch.nn.functional import avg_pool2d
 
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.masks import close_pinholes, dilate_holes, fill_pinholes, smeared_depth
+from mvguide.geometry.hole_filling import close_pinholes, fill_pinholes
+from mvguide.geometry.masks import dilate_holes, smeared_depth
 from mvguide.geometry.merge import Merged, Quality, merge, view_quality
 from mvguide.geometry.warp import Warp, splat
 from mvguide.views.moments import Moments

@@ -121,7 +121,7 @@ def test_writing_where_one_cannot(tmp_path):
 
 
 def test_an_encoder_that_fails_is_heard(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "_BT709", "nosuchfilter")
+    monkeypatch.setattr(video, "_ENCODE", ["-vf", "nosuchfilter"])
     with pytest.raises(OutputError, match=r"a\.mp4 could not be encoded \(.+\)"):
         write_video(tmp_path / "a.mp4", clip(2, 8, 8), 8)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,97 @@
+"""Ctrl-C and the signals that end a process: all stop a run in the same way, and none in the middle of a rename."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
+
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_WRITTEN: ContextVar[list[Path] | None] = ContextVar("written", default=None)
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP arrived. Cleans up as Ctrl-C does.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def stoppable() -> Iterator[list[Path]]:
+    """Make SIGTERM and SIGHUP raise `Stopped`, and note what the block writes.
+
+    A signal that is ignored (nohup) or that the caller handles stays as it is. Outside the main thread, where Python
+    takes no handlers, only the notes are kept.
+
+    Returns:
+        The list of files and folders that are written so far; it grows. Files inside a result folder are not listed.
+    """
+    written: list[Path] = []
+    token = _WRITTEN.set(written)
+    mine = [number for number in _ENDING if _is_main() and signal.getsignal(number) is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, _stop)
+    try:
+        yield written
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+        _WRITTEN.reset(token)
+
+
+def stop_sentence(error: KeyboardInterrupt, written: list[Path]) -> tuple[str, int]:
+    """What to tell of a stop, and the exit code: 130 for Ctrl-C, 143 for SIGTERM.
+
+    Args:
+        error: what ended the run.
+        written: the list that `stoppable` gave.
+    """
+    word = "interrupted" if not isinstance(error, Stopped) else f"stopped by {error}"
+    listed = ", ".join(map(str, dict.fromkeys(written)))
+    done = f"{listed} had been written, nothing else" if written else "nothing was written"
+    return f"{word}; {done}", 128 + getattr(error, "number", int(signal.SIGINT))
+
+
+def note_written(path: Path) -> None:
+    """Add a finished file or folder to the notes of `stoppable`."""
+    written = _WRITTEN.get()
+    if written is not None:
+        written.append(path)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back what Ctrl-C and the ending signals raise until the block is done; it should be short.
+
+    Signals without a handler still end the process at once.
+    """
+    arrived: list[tuple[int, FrameType | None]] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING) if _is_main()}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda *which: arrived.append(which))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in arrived[:1]:
+            handler = handlers[number]
+            assert callable(handler)  # for the type checker: others were left out above
+            handler(number, frame)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
