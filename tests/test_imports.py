@@ -14,6 +14,7 @@ PACKAGE = ROOT / "mvguide"
 ROOMS = [
     "errors",
     "decoding",
+    "memory",
     "diffusion",
     "tables",
     "guidance",

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
+from transformers import CLIPVisionModelWithProjection
 
 from mvguide.backbones.base import Conditioning, ConditioningOptions, ModelNotes
 from mvguide.backbones.native_size import NativeSize, native_size
@@ -41,6 +43,12 @@ class SvdBackbone:
     Raises:
         ModelError: when the pipeline's scheduler config is not one that SVD's network understands.
     """
+
+    NETWORKS = {  # noqa: RUF012  # a constant
+        "unet": UNetSpatioTemporalConditionModel,
+        "vae": AutoencoderKLTemporalDecoder,
+        "image_encoder": CLIPVisionModelWithProjection,
+    }
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.cameras.intrinsics import find_intrinsics, read_intrinsics
+from mvguide.cameras.intrinsics_files import find_intrinsics, read_intrinsics
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import FileError, InputError
 from mvguide.geometry.camera import Camera, rigid_fault, stack

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from mvguide.backbones.base import ConditioningOptions
-from mvguide.backbones.loading import find_model
 from mvguide.backbones.native_size import read_native_size
+from mvguide.backbones.pretrained import find_model
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
 from mvguide.diffusion.resampling import Resampling

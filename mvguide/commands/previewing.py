@@ -2,11 +2,11 @@
 
 import sys
 
-from mvguide.backbones.loading import find_model
 from mvguide.backbones.native_size import read_native_size
-from mvguide.commands.speaking import at_least_one, size_of, speaker
+from mvguide.backbones.pretrained import find_model
+from mvguide.commands.speaking import Say, at_least_one, size_of, speaker
 from mvguide.config.input_options import PreviewConfig
-from mvguide.files.atomic import check_writable
+from mvguide.files.atomic import claim_folder
 from mvguide.inputs.loading import load_inputs
 from mvguide.pipeline import preview as previews
 from mvguide.pipeline.prepare import warp_path
@@ -14,8 +14,11 @@ from mvguide.pipeline.prepare import warp_path
 
 def preview(config: PreviewConfig) -> previews.Preview:
     """Warp along the path, judge it, and write the preview folder."""
-    check_writable(config.out, folder=True)
-    say = speaker(config.quiet)
+    with claim_folder(config.out):
+        return _preview(config, speaker(config.quiet))
+
+
+def _preview(config: PreviewConfig, say: Say) -> previews.Preview:
     inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 
 from mvguide.commands.job import prepare_job
-from mvguide.commands.speaking import progress_bar, speaker
+from mvguide.commands.speaking import Say, progress_bar, speaker
 from mvguide.config.input_options import TrajectoryOptions
 from mvguide.config.render_options import DemoConfig, RenderConfig
-from mvguide.files.atomic import check_writable
+from mvguide.files.atomic import claim_folder
 from mvguide.geometry.camera import Camera
 from mvguide.pipeline.result import Result
 from mvguide.scenes import packaged_scene
@@ -15,8 +15,11 @@ from mvguide.views.diagnosis import diagnose
 
 def render(config: RenderConfig, path: Camera | None = None) -> Result:
     """Render a camera move and write the result folder; ``path`` are F cameras in place of those of the settings."""
-    check_writable(config.out, folder=True)
-    say = speaker(config.quiet)
+    with claim_folder(config.out):
+        return _render(config, path, speaker(config.quiet))
+
+
+def _render(config: RenderConfig, path: Camera | None, say: Say) -> Result:
     job = prepare_job(config, path, say)
     context = job.context()
     for warning in diagnose(context.views, context.trajectory, context.warps):

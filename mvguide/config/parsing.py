@@ -40,7 +40,7 @@ class Parser(ArgumentParser):
         unknown = re.match(r"unrecognized arguments: (--[\w.]+)", message)
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
-            near = get_close_matches(unknown[1], known, n=1)
+            near = get_close_matches(unknown[1], known, n=1, cutoff=0.75)
             return f"there is no option {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
         return one_line(message)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mvguide.cameras.formats import CameraFormat, find_formats, read_first
-from mvguide.cameras.intrinsics import find_intrinsics
+from mvguide.cameras.intrinsics_files import find_intrinsics
 from mvguide.cameras.posed import MAX_SIDE, PosedImages
 from mvguide.config.input_options import CropOptions, LensOptions, SourceOptions
 from mvguide.errors import FileError, InputError

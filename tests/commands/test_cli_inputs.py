@@ -75,7 +75,7 @@ def test_portrait_square_and_wide_pictures_keep_their_shape(width: int, height: 
 
 
 def test_preview_needs_no_model_and_says_what_is_wrong(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("mvguide.backbones.loading.load_backbone", None)  # whoever calls it, fails
+    monkeypatch.setattr("mvguide.backbones.pretrained.load_backbone", None)  # whoever calls it, fails
     scene = packaged_scene("marbles")
     given = ["--image", str(scene.image), "--depth", str(scene.depth), "--depth_unit", "0.001", "--fov", "55"]
     out = ["--out", str(tmp_path / "look")]
