@@ -26,7 +26,9 @@ class Parser(ArgumentParser):
     """A parser whose every complaint is one line and exit code 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the complaint in one sentence, with the way to the manual."""
+        """Print the complaint in one sentence, with the way to the manual; where Python reads settings, raise it."""
+        if not self.exit_on_error:
+            raise InputError(one_sentence(message)) from ex
         print(f"mvguide: {one_sentence(message)}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 

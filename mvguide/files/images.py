@@ -85,6 +85,13 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> N
             f"{what} {path} is {image.width} x {image.height}, more than {MAX_PIXELS // 1_000_000} million pixels; "
             "make it smaller first"
         )
+    # Pillow leaves rows black that no strip of a damaged TIFF covers.
+    if image.format == "TIFF" and image.tile:
+        right, bottom = (max(tile[1][side] for tile in image.tile) for side in (2, 3))
+        if right < image.width or bottom < image.height:
+            raise FileError(
+                f"{what} {path} says {image.width} x {image.height}, but holds {right} x {bottom} pixels; save it again"
+            )
     # As it is stored (colours take 4 bytes), once more while it is turned upright, and as floats.
     stored = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") or image.mode == "LA" else 4
     check_memory(
