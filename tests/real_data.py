@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mvguide.depth.maps import Depth, read_depth, resize_depth
+from mvguide.depth.maps import Depth, read_depth
 from mvguide.geometry import Camera
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -73,7 +73,7 @@ def dtu(index: int) -> PosedView:
         half = picture.convert("RGB").resize((800, 600), Image.Resampling.BOX)
     image = torch.from_numpy(np.asarray(half)[44:556, 80:720].copy()).permute(2, 0, 1) / 255
     small = Camera.from_intrinsics((fx, fy, cx, cy), 160, 128, world_to_camera)
-    depth = resize_depth(read_depth(f"{stem}.pfm"), 640, 512)
+    depth = read_depth(f"{stem}.pfm").resize(640, 512)
     return PosedView(image, small.resize(640, 512), depth)
 
 

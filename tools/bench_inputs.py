@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mvguide.config import InputConfig
+from mvguide.config.input_options import InputConfig
 from mvguide.depth.align import align_to_points
 from mvguide.depth.kind import disparity_to_depth
-from mvguide.depth.maps import Depth, resize_depth
+from mvguide.depth.maps import Depth
 from mvguide.depth.plane_sweep import plane_sweep
 from mvguide.evaluation.metrics import psnr
 from mvguide.geometry.camera import stack
-from mvguide.inputs import load_inputs
+from mvguide.inputs.loading import load_inputs
 from mvguide.views.view import View
 from mvguide.views.warps import Warps, warp_views
 
@@ -115,7 +115,7 @@ def sweep_row(name: str, views: list[View], width: int) -> str:
     height = round(views[0].camera.height * width / views[0].camera.width)
     images = torch.stack([interpolate(view.image[None], (height, width), mode="area")[0] for view in views])
     cameras = stack([view.camera.resize(width, height) for view in views])
-    truth = resize_depth(views[0].require_depth(), width, height)
+    truth = views[0].require_depth().resize(width, height)
     depth, confidence = plane_sweep(images, cameras)
     error = ((depth.values - truth.values).abs() / truth.values)[truth.valid]
     sure = confidence[truth.valid] >= confidence[truth.valid].median()

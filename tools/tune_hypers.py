@@ -15,11 +15,9 @@ from pathlib import Path
 import torch
 
 from mvguide.errors import MvguideError
-from mvguide.pipeline.encoding import Context
 from mvguide.pipeline.pipeline import MultiViewPipeline
 from mvguide.tables.search import search_hypers
 from mvguide.tables.study import Study
-from mvguide.tables.table import LambdaTable
 from tools.quality.conditions import CALIBRATION, CONDITIONS
 from tools.quality.methods import guided
 from tools.quality.scenes import Scene
@@ -54,12 +52,7 @@ def tune(options: argparse.Namespace) -> None:
     ]
 
     def score(v1: float, v2: float, v3: float) -> float:
-        def make(known: Context) -> LambdaTable:
-            return search_hypers(
-                known.schedule, distances=known.warps.distances, rule="exact", v1=[v1], v2=[v2], v3=[v3]
-            ).table
-
-        render = guided(pipe, options.steps, options.seed, {"table": make, "mask": "soft"})
+        render = guided(pipe, options.steps, options.seed, {"hypers": (v1, v2, v3), "mask": "soft"})
         return statistics.mean(scene.score(render(scene))["psnr whole"] for scene in scenes)
 
     about = f"{options.model}, {options.steps} steps, seed {options.seed}, {options.conditions} x {options.scenes}"

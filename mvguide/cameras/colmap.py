@@ -131,7 +131,7 @@ def _posed(raw: RawImage, cameras: dict[int, RawCamera], file: Path) -> PosedIma
 
 
 def _tracks(images: list[RawImage], points: RawPoints, xyz: Tensor) -> list[Tensor] | None:
-    """For each image the points that it sees; None for a model that does not say."""
+    """For each image the points that it sees; None for a model without them."""
     order = np.argsort(points.ids, kind="stable")
     sorted_ids = points.ids[order]
     tracks = []

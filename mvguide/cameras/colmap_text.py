@@ -1,4 +1,4 @@
-"""The text files of a COLMAP model, read and written; `colmap` says the convention.
+"""The text files of a COLMAP model, read and written; the convention is in `colmap`.
 
 cameras.txt    CAMERA_ID MODEL WIDTH HEIGHT PARAMS[]
 images.txt     IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then a line, maybe empty, of X Y POINT3D_ID ...

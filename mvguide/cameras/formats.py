@@ -5,7 +5,7 @@ its reader and a row of `FORMATS`.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from mvguide.cameras.matrices import matrix_files, read_matrices
 from mvguide.cameras.mvsnet import mvsnet_files, read_mvsnet
 from mvguide.cameras.posed import WHAT, Intrinsics, PosedImages, Size
 from mvguide.cameras.redwood import read_log
+from mvguide.cameras.rows import read_rows, rows_file
 from mvguide.cameras.transforms_frames import read_posed_transforms, transforms_file
 from mvguide.cameras.tum import read_tum
 from mvguide.decoding import check_readable, decoding, is_file, is_folder
-from mvguide.errors import FileError, InputError
+from mvguide.errors import FileError, InputError, MvguideError
 
 _SNIFFED = 2**16
 
@@ -37,7 +38,7 @@ class CameraFormat:
     takes: tuple[str, ...] = ()
     """Of "intrinsics", "size", "pixel_center", "world_to_camera": those that the reader has."""
     needs: tuple[str, ...] = ()
-    """Of `takes`: those that the files hold no answer to, so that the caller must give them."""
+    """Of `takes`: those that the files do not hold, so that the caller must give them."""
     suffixes: tuple[str, ...] = ()
     """Of the files' names, in lower case."""
     file_names: tuple[str, ...] = ()
@@ -91,6 +92,15 @@ FORMATS = (
     ),
     CameraFormat("log", read_log, _POSES_TAKE, _POSES_NEED, suffixes=(".log",), has_lines=_counts(3, 4)),
     CameraFormat("tum", read_tum, _POSES_TAKE, _POSES_NEED, suffixes=(".tum",), has_lines=_counts(8)),
+    CameraFormat(
+        "rows",
+        read_rows,
+        _POSES_TAKE,
+        _POSES_NEED,
+        has_lines=lambda lines: bool(lines) and len(lines[0]) in (12, 16),
+        is_in=rows_file,
+        sign="poses.txt",
+    ),
 )
 """All formats. A folder that holds several is read as the first of them."""
 
@@ -105,20 +115,23 @@ def read_cameras(
     size: Size | None = None,
     pixel_center: float | None = None,
     world_to_camera: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> PosedImages:
     """Read cameras from any format that mvguide knows, into its own convention.
 
     Args:
         path: a file, or a folder that holds it. A folder may hold several formats; the first of transforms.json (of
             the train set before the test set), a COLMAP model (also in sparse/0 or sparse), poses_bounds.npy,
-            `*.pose.txt`, MVSNet's `*_cam.txt` (also in cams) is read.
+            `*.pose.txt`, MVSNet's `*_cam.txt` (also in cams), poses.txt is read, or the next where that is damaged.
         format: name of a row of `FORMATS`; None: found by the name and, for text, by the content.
-        intrinsics: fx, fy, cx, cy in pixels, for the formats without them: log, matrices, tum.
+        intrinsics: fx, fy, cx, cy in pixels, for the formats without them: log, matrices, tum, rows. None: those of a
+            calibration file beside the poses (K.txt, KITTI's calib.txt) where there is one.
         size: width and height of the pictures in pixels, for the formats without them: these and mvsnet, and for a
             transforms.json that does not have them.
         pixel_center: where `intrinsics`, or those of an MVSNet file, count the first pixel's centre: 0.5 (None), or
             0.0, to which 0.5 is added.
         world_to_camera: 4 x 4 matrices are world_to_camera instead of camera_to_world.
+        say: gets a sentence where a damaged camera file of a folder is passed over for another.
 
     Returns:
         At least one image; see `PosedImages`.
@@ -128,53 +141,88 @@ def read_cameras(
         InputError: an option is missing that the format needs, or given that it does not take.
     """
     source = Path(path)
-    row = find_format(source) if format is None else format_named(format)
+    rows = find_formats(source, format)
     given: dict[str, Any] = {"intrinsics": intrinsics, "size": size, "pixel_center": pixel_center}
     options = {name: value for name, value in given.items() if value is not None}
     if world_to_camera:
         options["world_to_camera"] = True
-    refused = [name for name in options if name not in row.takes]
+    refused = [name for name in options if name not in rows[0].takes]
     if refused:
         raise InputError(
-            f"{WHAT} {path} is of the format {row.name}, which takes no {' and no '.join(refused)}; "
+            f"{WHAT} {path} is of the format {rows[0].name}, which takes no {' and no '.join(refused)}; "
             "leave it out, or give another format"
         )
-    return row.reader(source, **options)
+    return read_first(source, rows, options, say)
 
 
-def format_named(name: str) -> CameraFormat:
-    """The row of `FORMATS` with a name. Raises InputError where there is none."""
-    for row in FORMATS:
-        if row.name == name:
-            return row
-    raise InputError(f"camera format is {name!r}; {_KNOWN}")
+def read_first(
+    path: Path, rows: Sequence[CameraFormat], options: Mapping[str, Any], say: Callable[[str], None] | None = None
+) -> PosedImages:
+    """Read cameras by the first of several formats whose files are not damaged.
+
+    Args:
+        path: a file or folder.
+        rows: at least one, as `find_formats` gives them.
+        options: for the readers; each gets those that it takes.
+        say: gets a sentence where one was passed over.
+
+    Returns:
+        At least one image.
+
+    Raises:
+        FileError, InputError: what the first of them raised, where none can be read.
+    """
+    first: MvguideError | None = None
+    for row in rows:
+        try:
+            read = row.reader(path, **{name: value for name, value in options.items() if name in row.takes})
+        except MvguideError as error:
+            if first is None and not isinstance(error, FileError):
+                raise
+            first = first or error
+        else:
+            if first is not None and say is not None:
+                say(f"{path}: cameras are read from its {row.name} files, because {first}")
+            return read
+    assert first is not None
+    raise first
 
 
-def find_format(path: str | os.PathLike[str]) -> CameraFormat:
-    """The format of a camera file or of what a folder holds.
+def find_formats(path: str | os.PathLike[str], name: str | None = None) -> list[CameraFormat]:
+    """The formats of a camera file, one, or of what a folder holds, one or more, best first.
+
+    Args:
+        path: a file or folder.
+        name: of the format, where the caller knows it; the path is not looked at then.
 
     Raises:
         FileError: missing, or of no format that is known.
+        InputError: a name that no format has.
     """
     source = Path(path)
+    if name is not None:
+        named = [row for row in FORMATS if row.name == name]
+        if not named:
+            raise InputError(f"camera format is {name!r}; {_KNOWN}")
+        return named
     if is_folder(source):
-        for row in FORMATS:
-            if row.is_in(source):
-                return row
+        held = [row for row in FORMATS if row.is_in(source)]
+        if held:
+            return held
         signs = ", ".join(row.sign for row in FORMATS if row.sign)
         raise FileError(f"folder {source} holds no camera file that is known by name ({signs}); give the file itself")
     file = check_readable(source, WHAT)
     for row in FORMATS:
         if file.name in row.file_names and row.is_in(file.parent):
-            return row
+            return [row]
     for row in FORMATS:
         if file.suffix.lower() in row.suffixes:
-            return row
+            return [row]
     lines = _first_lines(file)
     for row in FORMATS:
         if row.has_lines(lines):
-            return row
-    raise FileError(f"{WHAT} {file} is of no format that is recognised; say which it is, {_KNOWN}")
+            return [row]
+    raise FileError(f"{WHAT} {file} is of no format that is recognised; say which it is with --camera_format, {_KNOWN}")
 
 
 def _first_lines(file: Path) -> list[list[str]]:

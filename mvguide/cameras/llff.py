@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mvguide.cameras.posed import WHAT, PosedImage, PosedImages, posed_camera, whole_pixels
+from mvguide.cameras.posed import WHAT, PosedImage, PosedImages, pictures_beside, posed_camera, whole_pixels
 from mvguide.decoding import check_readable, decoding, is_folder
 from mvguide.errors import FileError
 
 LLFF_FILE = "poses_bounds.npy"
-_PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def _camera_to_world(matrix: np.ndarray) -> np.ndarray:
@@ -53,13 +52,10 @@ def read_llff(path: str | os.PathLike[str]) -> PosedImages:
         table = np.array(mapped, dtype=np.float64)
     if not np.isfinite(table).all():
         raise FileError(f"{WHAT} {file} holds NaN or infinite values; write it again")
-    pictures = file.absolute().parent / "images"
-    entries = pictures.iterdir() if is_folder(pictures) else ()
-    names = sorted(entry.name for entry in entries if entry.suffix.lower() in _PICTURES)
-    found = len(names) == len(table)
+    names, folder = pictures_beside(file, len(table))
     images = []
-    for index, row in enumerate(table):
-        name, where = (names[index] if found else f"{index:05d}"), f"{WHAT} {file}, image {index}"
+    for index, (name, row) in enumerate(zip(names, table, strict=True)):
+        where = f"{WHAT} {file}, image {index}"
         matrix = row[:15].reshape(3, 5)
         height, width, focal = matrix[:, 4].tolist()
         try:
@@ -70,4 +66,4 @@ def read_llff(path: str | os.PathLike[str]) -> PosedImages:
         images.append(
             PosedImage(name, posed_camera(_camera_to_world(matrix), "camera_to_world", intrinsics, size, where))
         )
-    return PosedImages(images, bounds=torch.from_numpy(table[:, 15:].copy()), folder=pictures if found else None)
+    return PosedImages(images, bounds=torch.from_numpy(table[:, 15:].copy()), folder=folder)

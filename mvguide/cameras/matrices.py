@@ -1,8 +1,8 @@
 """Cameras as 4 x 4 matrices in text, as 7-Scenes has them, read and written.
 
 Convention of the file: four lines of four numbers are camera_to_world with OpenCV axes (x right, y down, z forward), or
-world_to_camera where the caller says so; one camera a file (`*.pose.txt`) or one after another. There is no place for
-intrinsics and size: the caller gives them and says where they count the first pixel's centre. Nothing else changes.
+world_to_camera where the caller declares it; one camera a file (`*.pose.txt`) or one after another. There is no place
+for intrinsics and size: the caller gives them, and where they count the first pixel's centre. Nothing else changes.
 """
 
 import os
@@ -44,6 +44,9 @@ def read_matrices(
         pixel_center: where the intrinsics put the first pixel's centre: 0.5, or 0.0 (0.5 is added).
         world_to_camera: the matrices are world_to_camera instead of camera_to_world.
 
+    Returns:
+        The images; `folder` is the given one, and None for a file.
+
     Raises:
         FileError: missing, damaged, no multiple of 4 lines, or a matrix that is not rigid.
         InputError: intrinsics or size are missing or wrong.
@@ -81,6 +84,11 @@ def matrix_files(folder: Path) -> list[Path]:
 
 def write_matrices(path: str | os.PathLike[str], cameras: Camera, *, world_to_camera: bool = False) -> None:
     """Write 4 x 4 matrices one after another; `read_matrices` gives the same poses back to 1e-12.
+
+    Args:
+        path: the file.
+        cameras: one camera or a batch [F].
+        world_to_camera: write world_to_camera instead of camera_to_world.
 
     Raises:
         InputError: cameras that are not one or a batch [F], or not rigid.

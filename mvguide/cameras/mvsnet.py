@@ -7,7 +7,7 @@ size that K belongs to is not stored: it is often that of the depth map, not of 
 Where K counts the first pixel's centre is not agreed. Files made from COLMAP models count as mvguide does, from 0.5.
 DTU's training files look like a count from 0 at full size, scaled to 1/8 without care for the half pixel, which leaves
 1/16 pixel: warps between its views at 640 x 512 reach 19.29 dB as they stand, 19.30 dB with those 1/16, 19.15 dB with
-half a pixel added. So nothing is added unless the caller says 0.0.
+half a pixel added. So nothing is added unless the caller gives 0.0.
 """
 
 import os
@@ -97,7 +97,7 @@ def _camera(file: Path, size: Size, pixel_center: float) -> tuple[Camera, list[f
 
 
 def _bounds(depths: list[float]) -> tuple[float, float] | None:
-    """Near and far from depth_min, depth_interval, count, depth_max; None where the file does not say how far."""
+    """Near and far from depth_min, depth_interval, count, depth_max; None where the file does not hold the farthest."""
     if len(depths) >= 4:
         return depths[0], depths[3]
     return (depths[0], depths[0] + depths[1] * (depths[2] - 1)) if len(depths) == 3 else None

@@ -32,6 +32,18 @@ def read_blocks(path: Path, lines_per_camera: int, rule: str) -> list[list[Line]
 
 
 def read_matrix(file: Path, lines: Sequence[Line], columns: int = 4) -> list[list[float]]:
-    """Lines of numbers as the rows of a matrix. Raises FileError at the first that has not so many."""
+    """Lines of numbers as the rows of a matrix.
+
+    Args:
+        file: the file that they are from, for messages.
+        lines: R lines.
+        columns: numbers in each, C.
+
+    Returns:
+        R rows of C numbers.
+
+    Raises:
+        FileError: at the first line with another count, or with what is no finite number.
+    """
     rule = f"a row of a {len(lines)} x {columns} matrix has {columns}"
     return [read_row(line.split(), columns, f"{WHAT} {file}, line {number}", rule) for number, line in lines]

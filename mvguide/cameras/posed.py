@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.decoding import is_file
+from mvguide.cameras.calibration import find_calibration, read_calibration
+from mvguide.decoding import is_file, is_folder
 from mvguide.errors import FileError, InputError
 from mvguide.geometry.camera import Camera, rigid_fault, stack
 from mvguide.geometry.lens import Lens
@@ -31,6 +32,7 @@ Size = tuple[int, int]
 Stored = Literal["world_to_camera", "camera_to_world"]
 """Which way the matrix of a file goes."""
 
+_PICTURES = (".png", ".jpg", ".jpeg")
 _SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG", ".color.png", ".color.jpg")
 
 
@@ -65,7 +67,7 @@ class PosedImages:
     folder: Path | None = None
     """What the names of the pictures are relative to; None where the file names none."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """What else the file says, by its own names."""
+    """The file's other entries, by its own names."""
 
     def __len__(self) -> int:
         """Count of images."""
@@ -80,20 +82,45 @@ class PosedImages:
         """All cameras as one batch [V], float64. Raises InputError for pictures of unlike sizes."""
         return stack([image.camera for image in self.images])
 
+    def find_picture(self, index: int) -> Path | None:
+        """The picture of an image; None where it is not there or the file names none.
+
+        Files may leave out its suffix (NeRF's own scenes, 7-Scenes' `.color.jpg`).
+        """
+        name = self.images[index].name
+        if self.folder is None or "\0" in name:
+            return None
+        pictures = (self.folder / f"{name}{suffix}" for suffix in _SUFFIXES)
+        return next((picture for picture in pictures if is_file(picture)), None)
+
     def picture(self, index: int) -> Path:
-        """The picture of an image. Files may leave out its suffix (NeRF's own scenes, 7-Scenes' `.color.jpg`).
+        """The picture of an image, as `find_picture`.
 
         Raises:
             FileError: the file names no pictures, or the picture is not there.
         """
-        name = self.images[index].name
+        name, found = self.images[index].name, self.find_picture(index)
         if self.folder is None:
             raise FileError(f"image {name} of the camera file has no picture by name; give the pictures beside it")
-        for suffix in _SUFFIXES if "\0" not in name else ():
-            picture = self.folder / f"{name}{suffix}"
-            if is_file(picture):
-                return picture
-        raise FileError(f"picture {str(self.folder / name)!r} of the camera file does not exist; check the folder")
+        if found is None:
+            raise FileError(f"picture {str(self.folder / name)!r} of the camera file does not exist; check the folder")
+        return found
+
+
+def pictures_beside(file: Path, count: int) -> tuple[list[str], Path | None]:
+    """Names for the images of a camera file that has none: those of the pictures in the folder `images` beside it.
+
+    Args:
+        file: the camera file.
+        count: images in it.
+
+    Returns:
+        The names, sorted, and the folder, where it holds as many pictures; else numbers, 00000 on, and None.
+    """
+    folder = file.absolute().parent / "images"
+    entries = folder.iterdir() if is_folder(folder) else ()
+    names = sorted(entry.name for entry in entries if entry.suffix.lower() in _PICTURES)
+    return (names, folder) if len(names) == count else ([f"{index:05d}" for index in range(count)], None)
 
 
 def posed_camera(
@@ -111,6 +138,9 @@ def posed_camera(
         intrinsics: fx, fy, cx, cy, which count the first pixel's centre as 0.5.
         size: width and height.
         where: the start of a message: "camera file x.log, image 3".
+
+    Returns:
+        One camera, float64.
 
     Raises:
         FileError: a matrix that is not a rigid motion, or intrinsics that make no camera.
@@ -142,8 +172,11 @@ def check_size(path: Path, what: str, size: Size | None) -> Size:
         what: its kind: "an MVSNet camera".
         size: width and height, or None.
 
+    Returns:
+        Width and height in pixels.
+
     Raises:
-        InputError: missing, or no such thing.
+        InputError: missing, or no whole numbers of pixels.
     """
     if size is None:
         raise InputError(f"{WHAT} {path} is {what}, which holds no picture size; give size=(width, height) in pixels")
@@ -161,6 +194,8 @@ def check_given(
 ) -> tuple[Intrinsics, Size]:
     """Intrinsics and size that the caller gives because the format has no place for either, checked.
 
+    Without intrinsics those of a calibration file beside the camera file are used, where there is one.
+
     Args:
         path: the camera file.
         what: its kind: "a TUM trajectory".
@@ -172,8 +207,11 @@ def check_given(
         The intrinsics, now with the first pixel's centre at 0.5, and the size.
 
     Raises:
-        InputError: one is missing, or is no such thing.
+        InputError: one is missing or cannot be used.
     """
+    calibration = find_calibration(path) if intrinsics is None else None
+    if calibration is not None:
+        intrinsics = read_calibration(calibration)
     if intrinsics is None:
         raise InputError(
             f"{WHAT} {path} is {what}, which holds no intrinsics and no picture size; "
@@ -219,7 +257,15 @@ def quaternions(rotations: Tensor) -> np.ndarray:
 
 
 def writable_batch(cameras: Camera, count: int | None = None, names: str = "names") -> Camera:
-    """Cameras for a writer: a checked batch [F] in float64 on the CPU, of as many as there are names.
+    """Cameras for a writer: a checked batch, of as many as there are names.
+
+    Args:
+        cameras: one camera or a batch [F].
+        count: F, where the caller has one of something for each; None: any.
+        names: what the caller has, for messages.
+
+    Returns:
+        A batch [F] in float64 on the CPU.
 
     Raises:
         InputError: no cameras, other counts, a skew, which no format here has, or values that make no camera.

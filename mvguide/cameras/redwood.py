@@ -2,7 +2,7 @@
 
 Convention of the file: for each camera one line of three ids (here frame, frame, frame + 1), then the four lines of
 camera_to_world with OpenCV axes (x right, y down, z forward). There is no place for intrinsics, size or picture names:
-the caller gives intrinsics and size and says where they count the first pixel's centre. Nothing else changes.
+the caller gives intrinsics and size, and where they count the first pixel's centre. Nothing else changes.
 """
 
 import os
@@ -59,6 +59,10 @@ def read_log(
 
 def write_log(path: str | os.PathLike[str], cameras: Camera) -> None:
     """Write a Redwood `.log`; `read_log` gives the same poses back to 1e-12. Intrinsics are not written.
+
+    Args:
+        path: the file.
+        cameras: one camera or a batch [F].
 
     Raises:
         InputError: cameras that are not one or a batch [F], or not rigid.

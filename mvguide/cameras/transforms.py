@@ -88,8 +88,11 @@ def read_transforms(path: str | os.PathLike[str], *, size: tuple[int, int] | Non
 
     Args:
         path: the file, of nerfstudio or of NeRF's own scenes (`camera_angle_x`).
-        size: width and height of the pictures where the file does not say. Without it the first picture that is there
-            is asked.
+        size: width and height of the pictures where the file does not have them; None: those of the first picture that
+            is there.
+
+    Returns:
+        Cameras of one size, names and other entries.
 
     Raises:
         FileError: missing, damaged or incomplete; a lens with distortion or no pinhole; pictures of unlike sizes; a

@@ -1,4 +1,4 @@
-"""The frames of a `transforms.json`, each with its own camera and lens; `transforms` says the convention."""
+"""The frames of a `transforms.json`, each with its own camera and lens; the convention is in `transforms`."""
 
 import json
 import math

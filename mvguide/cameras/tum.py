@@ -2,7 +2,7 @@
 
 Convention of the file: a line a camera, `timestamp tx ty tz qx qy qz qw`, camera_to_world with OpenCV axes (x right,
 y down, z forward); # starts a comment. It has no place for intrinsics, size or picture names: the caller gives
-intrinsics and size and says where they count the first pixel's centre. Nothing else changes on the way.
+intrinsics and size, and where they count the first pixel's centre. Nothing else changes on the way.
 """
 
 import math

@@ -17,9 +17,9 @@ from mvguide.evaluation.perceptual import load_lpips
 from mvguide.evaluation.recovery import load_pycolmap, recover_cameras
 from mvguide.evaluation.rendered import RenderedVideo, read_result
 from mvguide.evaluation.report import RESULT, Evaluation
-from mvguide.evaluation.scores import Truth, score
+from mvguide.evaluation.scores import Truth, score_video
 from mvguide.files.atomic import check_writable
-from mvguide.geometry.masks import push_pull_fill
+from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.inputs.held_out import hold_out, read_truth
 
 
@@ -117,8 +117,8 @@ def _score(
     say = speaker(config.quiet)
     say(f"scoring {int(truth.counted.sum())} frames")
     distance = load_lpips(config.perceptual_weights) if config.perceptual_weights else None
-    scores = {name: score(frames, truth, distance) for name, frames in videos.items()}
-    scores["truth"] = score(truth.frames, truth).alone()
+    scores = {name: score_video(frames, truth, distance) for name, frames in videos.items()}
+    scores["truth"] = score_video(truth.frames, truth).alone()
     if config.recover_cameras:
         for name, frames in {**videos, "truth": truth.frames}.items():
             say(f"finding the cameras of {name}")

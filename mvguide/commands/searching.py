@@ -6,7 +6,7 @@ from mvguide.commands.speaking import speaker
 from mvguide.commands.studies import make_study
 from mvguide.config.table_options import SearchConfig, SigmasMakeConfig, SigmasShowConfig
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas, save_sigmas
-from mvguide.drawing.sheets import plot_table
+from mvguide.drawing.table_plot import plot_table
 from mvguide.errors import ConfigError
 from mvguide.files.atomic import atomic_path, check_writable
 from mvguide.pipeline.calibration import Measured

@@ -1,6 +1,7 @@
 """Settings that are generated from the classes and functions they are for, so that no option is declared twice."""
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import field, make_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_type_hints
@@ -32,7 +33,7 @@ def options_of(
         for option in inspect.signature(entry).parameters:
             if option not in skip:
                 hints.setdefault(option, _written(types[option]))
-                text = " ".join(documented.get(option, "").split())
+                text = _plain(documented.get(option, ""))
                 helps.setdefault(option, {}).setdefault(text, []).append(name)
 
     def decorate(settings: type[T]) -> type[T]:
@@ -57,3 +58,9 @@ def _written(hint: Any) -> Any:
     if hint in _PLAIN or not members:
         return hint
     return Union[tuple(members)]  # noqa: UP007
+
+
+def _plain(text: str) -> str:
+    """A docstring's words on one line, without its markup."""
+    text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"\1", " ".join(text.split()))
+    return text.replace("``", "").replace("`", "").rstrip(".")

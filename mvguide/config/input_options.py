@@ -65,8 +65,9 @@ class SourceOptions:
         views: several pictures of a still scene, each with its camera: image, depth, fov or intrinsics,
             camera_to_world.
         cameras: camera file or folder that names the pictures (transforms.json, COLMAP, LLFF, MVSNet, 7-Scenes) or
-            holds their cameras in order (.log, TUM), then with --images.
-        images: folder of the pictures of a camera file, where that does not name them.
+            holds their cameras in order (.log, TUM, KITTI), then with --images.
+        images: folder of the pictures of a camera file, where that does not name them or they are elsewhere: paired by
+            name, or by order where no name is the same.
         use: which pictures of the camera file, or of views, are the views, by name or number from 0; all by default.
         video: a film, or a folder of its frames, with a depth map for each.
         moment: video: stop time at this frame (negative: from the end) and move the camera through it.
@@ -137,12 +138,15 @@ class LensOptions:
         intrinsics: [fx, fy, cx, cy] in pixels of the picture, instead of fov.
         pixel_center: where the given cx, cy put the first pixel's centre; 0.5 (COLMAP, nerfstudio), 0.0 (OpenCV).
         camera_size: [width, height] that the intrinsics of the camera file are for, where that is not the picture.
+        camera_format: of the camera file, where it is not found by name or content: transforms, colmap, llff, matrices,
+            mvsnet, log, tum or rows (12 or 16 numbers a line, as KITTI has them).
     """
 
     fov: float | None = None
     intrinsics: list[float] | None = None
     pixel_center: float = 0.5
     camera_size: list[int] | None = None
+    camera_format: str | None = None
 
 
 @dataclass

@@ -8,11 +8,13 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mvguide.config.input_options import InputConfig, SourceOptions
 from mvguide.config.presets import preset_settings
 from mvguide.decoding import check_readable
 from mvguide.errors import FileError, InputError
@@ -26,15 +28,25 @@ class Parser(ArgumentParser):
     """A parser whose every complaint is one line and exit code 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the complaint in one sentence, with the way to the manual; where Python reads settings, raise it."""
+        """Print the complaint in one sentence, with the way to the manual; or raise it as InputError."""
+        text = self._one_sentence(message)
         if not self.exit_on_error:
-            raise InputError(one_sentence(message)) from ex
-        print(f"mvguide: {one_sentence(message)}; see {self.prog} --help", file=sys.stderr)
+            raise InputError(text) from ex
+        print(f"mvguide: {text}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
+    def _one_sentence(self, message: str) -> str:
+        """A complaint of jsonargparse in one line, in the words of the command line."""
+        unknown = re.match(r"unrecognized arguments: (--[\w.]+)", message)
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            near = get_close_matches(unknown[1], known, n=1)
+            return f"there is no option {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
+        return one_line(message)
 
-def one_sentence(message: str) -> str:
-    """A complaint of jsonargparse in one line, in the words of the command line."""
+
+def one_line(message: str) -> str:
+    """A complaint of jsonargparse on one line, types in plain words."""
     text = " ".join(line.strip() for line in message.splitlines() if line.strip()).rstrip(".")
     text = re.sub(r"Parser key \"([\w.]+)\":", r"--\1:", text)
     text = re.sub(r"Does not validate against any of the Union subtypes.*Given value: ", _wanted, text)
@@ -49,7 +61,8 @@ def make_parser(settings: type, prog: str = "mvguide", positional: tuple[str, st
         prog: name of the command.
         positional: the setting that is given without an option name, and how often (``nargs``).
     """
-    parser = Parser(prog=prog, description=(settings.__doc__ or "").splitlines()[0])
+    # Options are not completed from their beginnings: a misspelt one is refused, with the one that was meant.
+    parser = Parser(prog=prog, description=(settings.__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with settings; later options override it")
     switches = [field.name for field in fields(settings) if field.type is bool and field.default is False]
     parser.add_class_arguments(settings, skip={*switches, *(positional or ())[:1]})
@@ -80,7 +93,7 @@ def load_settings(settings: type[T], **given: Any) -> T:
 def _fill(parser: Parser, settings: type[T], given: Namespace) -> T:
     """Settings of all layers."""
     layers = [given]
-    if given.get("scene") is not None:
+    if issubclass(settings, SourceOptions) and given.get("scene") is not None:
         layers.append(_scene(given))
     preset = next((layer["guidance.preset"] for layer in layers if layer.get("guidance.preset")), None)
     if preset is not None:
@@ -96,7 +109,7 @@ def _fill(parser: Parser, settings: type[T], given: Namespace) -> T:
 
 def _scene(given: Namespace) -> Namespace:
     """Settings of the scene; a folder, or a file that is no YAML, is a camera file that names its pictures."""
-    scene = str(given.pop("scene"))
+    scene = str(given["scene"])
     for name in SOURCES:
         if given.get(name) is not None:
             raise InputError(f"--scene and --{name} were given; the scene says what the pictures are, drop one")
@@ -111,8 +124,6 @@ def read_scene_file(path: Path) -> Namespace:
     Raises:
         FileError: a file that cannot be read, or with settings that are not those of the inputs.
     """
-    from mvguide.config.input_options import InputConfig
-
     file = check_readable(path, "scene file")
     parser = make_parser(InputConfig)
     parser.exit_on_error = False

@@ -47,9 +47,9 @@ class GuidanceConfig(MaskOptions):
     resample_until: float = 0.5
 
     def guide(self) -> Guide:
-        """The guide with its options. Raises ConfigError for options out of range."""
+        """The guide with its options. Raises ConfigError for options out of range, also for those of other guides."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        return make_guide(self.kind, **given)
+        return {name: make_guide(name, **given) for name in GUIDES}[self.kind]
 
 
 @dataclass

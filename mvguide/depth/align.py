@@ -1,8 +1,8 @@
 """Bring a depth map of unknown scale and shift to the scene's unit: by points, bounds, another view, or one distance.
 
-All fits are deterministic. A relative map is a `Depth` or the raw numbers of one; `kind` says in what it is straight:
-"disparity" for maps that come from relative inverse depth (a `Depth` made of it too: 1/z is straight in it, but for
-what was cut off at `FAR`), "depth" for maps of distances.
+All fits are deterministic. A relative map is a `Depth` or the raw numbers of one; `kind` is the quantity that the true
+one is linear in: "disparity" for maps that come from relative inverse depth (a `Depth` made of it too: the true 1/z is
+linear in its 1/z, but for what was cut off at `FAR`), "depth" for maps of distances.
 """
 
 import math
@@ -29,7 +29,7 @@ class Alignment:
     scale: float
     shift: float
     inliers: float
-    """Share in [0, 1] of what was compared (points or pixels) that the fit explains."""
+    """Share in [0, 1] of the points or pixels compared that agree with the fit."""
 
 
 def align_to_points(
@@ -47,11 +47,11 @@ def align_to_points(
     within 2.5 robust standard deviations then polish it.
 
     Args:
-        relative: the map; raw numbers ``[H, W]`` may be of any sign.
+        relative: the map; raw numbers [H, W] may be of any sign.
         camera: of the map's size, in the points' world.
-        points: ``[N, 3]`` in scene units, N >= 3 of them in view.
+        points: [N, 3] in scene units, N >= 3 of them in view.
         kind: fit `1/z = scale * d + shift` ("disparity") or `z = scale * d + shift` ("depth").
-        valid: bool ``[H, W]`` for raw numbers; where they are finite if None.
+        valid: bool [H, W] for raw numbers; where they are finite if None.
 
     Returns:
         An `Alignment` in the points' unit. Disparity that ends below 1/100 of the median is put there (`FAR`); depth
@@ -89,12 +89,15 @@ def align_to_bounds(
     """Scale and shift that put the nearest and farthest few percent of the map on two bounds, as LLFF gives them.
 
     Args:
-        relative: the map; raw numbers ``[H, W]`` may be of any sign.
+        relative: the map; raw numbers [H, W] may be of any sign.
         near: depth of the quantile `tail` of the depths, scene units.
         far: depth of the quantile `1 - tail`, scene units.
-        kind: what is straight, as in `align_to_points`.
-        valid: bool ``[H, W]`` for raw numbers; where they are finite if None.
+        kind: which quantity is linear, as in `align_to_points`.
+        valid: bool [H, W] for raw numbers; where they are finite if None.
         tail: share of pixels beyond each bound, in [0, 1/2).
+
+    Returns:
+        An `Alignment` in the unit of the bounds; its inliers are the pixels within them.
 
     Raises:
         InputError: bounds out of order, or a map that is the same everywhere.
@@ -154,7 +157,10 @@ def apply_line(relative: Depth, scale: float, shift: float, kind: DepthKind) -> 
         relative: the map.
         scale: above 0.
         shift: of `1/z` for kind "disparity", of z for kind "depth".
-        kind: what is straight.
+        kind: which quantity is linear.
+
+    Returns:
+        `Depth` in the unit of the line.
 
     Raises:
         InputError: a line that puts all of the map behind the camera.
@@ -168,6 +174,9 @@ def align_center(depth: Depth, distance: float) -> Alignment:
     Args:
         depth: the map.
         distance: of what is seen in the middle, scene units along the optical axis.
+
+    Returns:
+        An `Alignment` of kind "depth" with shift 0; metric.
 
     Raises:
         InputError: a distance that is not above 0, or nothing known in the middle.
@@ -187,7 +196,7 @@ def align_center(depth: Depth, distance: float) -> Alignment:
 
 
 def _numbers(relative: Depth | Tensor, kind: str, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What is straight in the wanted map, float64 [H, W], and where it is known."""
+    """The quantity that the wanted map is linear in, float64 [H, W], and where it is known."""
     if kind not in ("depth", "disparity"):
         raise InputError(f"kind is {kind!r}; it is 'depth' or 'disparity'")
     if isinstance(relative, Depth):

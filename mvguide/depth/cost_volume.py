@@ -32,8 +32,12 @@ def plane_rows(reference: Camera, sources: Camera) -> Tensor:
 def project_disparity(row: Tensor, disparity: Tensor) -> tuple[Tensor, Tensor]:
     """Where pixels of the reference at a disparity lie in a source: z_s/z (u_s, v_s, 1) = P (u, v, 1, w).
 
-    row [3, 4] of `plane_rows`; disparity [D, H, W] -> pixels [D, H, W, 2], ratio z_s/z [D, H, W]; a pixel with a
-    ratio <= 0 is behind the source.
+    Args:
+        row: [3, 4], of `plane_rows`.
+        disparity: [D, H, W], 1 / scene units.
+
+    Returns:
+        Pixels [D, H, W, 2] and the ratio z_s/z [D, H, W]; a pixel with a ratio <= 0 is behind the source.
     """
     height, width = disparity.shape[-2:]
     row = row.to(disparity)
@@ -45,9 +49,16 @@ def project_disparity(row: Tensor, disparity: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def look_up(image: Tensor, pixels: Tensor, ratio: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
-    """Values of image [C, H', W'] at pixels [D, H, W, 2] in front of it -> [D, C, H, W], and whether inside [D, H, W].
+    """Values of an image at places in it.
 
-    Outside, the border's value is returned.
+    Args:
+        image: [C, H', W'].
+        pixels: [D, H, W, 2], (u, v) in [0, W'] x [0, H'].
+        ratio: [D, H, W]; above 0 in front of the image's camera.
+        mode: as of `grid_sample`.
+
+    Returns:
+        Values [D, C, H, W], outside those of the border, and whether each is inside and in front, bool [D, H, W].
     """
     size = pixels.new_tensor([image.shape[2], image.shape[1]])
     inside = (ratio > 0) & (pixels > 0).all(-1) & (pixels < size).all(-1)
@@ -61,7 +72,14 @@ def ncc(image: Tensor, others: Tensor, radius: int) -> Tensor:
     """Zero-mean normalised cross-correlation over (2 radius + 1)^2 windows, summed over the channels, in [-1, 1].
 
     sum cov(a, b) / sqrt((sum var a + noise) (sum var b + noise)); what lies outside the picture is not counted.
-    image [C, H, W], others [D, C, H, W] -> [D, H, W].
+
+    Args:
+        image: [C, H, W] in [0, 1].
+        others: [D, C, H, W] in [0, 1].
+        radius: of the window, pixels.
+
+    Returns:
+        [D, H, W].
     """
     mean, other_mean = _mean(image[None], radius), _mean(others, radius)
     # Colours are near 0.5 with deviations above 1/255: float32 holds a mean of squares less the squared mean.
@@ -75,17 +93,17 @@ def match(image: Tensor, others: Tensor, rows: Tensor, disparity: Tensor, radius
     """NCC of the reference with the sources warped onto disparities, in [-1, 1].
 
     The mean over the better half (rounded up) of the sources that see the pixel, so that a source in which it is
-    hidden has no say; 0 where none sees it.
+    hidden does not count; 0 where none sees it.
 
     Args:
-        image: reference ``[C, H, W]`` in [0, 1].
-        others: sources ``[S, C, H', W']``.
-        rows: ``[S, 3, 4]`` of `plane_rows`.
-        disparity: ``[D, H, W]`` (expanded from ``[D, 1, 1]`` for planes).
+        image: reference [C, H, W] in [0, 1].
+        others: sources [S, C, H', W'].
+        rows: [S, 3, 4] of `plane_rows`.
+        disparity: [D, H, W] (expanded from [D, 1, 1] for planes).
         radius: of the window, pixels.
 
     Returns:
-        ``[D, H, W]``.
+        [D, H, W].
     """
     best = (len(others) + 1) // 2
     step = max(1, _CELLS // (disparity[0].numel() * image.shape[0]))
@@ -109,13 +127,13 @@ def semi_global(cost: Tensor, image: Tensor, small: float = 0.1, large: float = 
     rims.
 
     Args:
-        cost: ``[D, H, W]``.
-        image: ``[C, H, W]`` in [0, 1].
+        cost: [D, H, W].
+        image: [C, H, W] in [0, 1].
         small: for a change by one plane.
         large: for any other change.
 
     Returns:
-        ``[D, H, W]``.
+        [D, H, W].
     """
     volume, picture = cost.permute(1, 2, 0).contiguous(), image.permute(1, 2, 0).contiguous()
     total = torch.zeros_like(volume)
@@ -158,7 +176,11 @@ def _walk(
 def best_plane(cost: Tensor) -> tuple[Tensor, Tensor]:
     """Cheapest plane of each pixel and where between its neighbours the parabola through three costs has its least.
 
-    cost [D, H, W] -> index int64 [H, W], offset [H, W] in [-1/2, 1/2] planes, 0 on the first and last plane.
+    Args:
+        cost: [D, H, W].
+
+    Returns:
+        Index, int64 [H, W], and offset [H, W] in [-1/2, 1/2] planes, 0 on the first and last plane.
     """
     index = cost.argmin(0)
     inner = index.clamp(1, len(cost) - 2) if len(cost) > 2 else index

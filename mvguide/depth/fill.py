@@ -17,12 +17,12 @@ def fill_from_similar(values: Tensor, known: Tensor, image: Tensor) -> Tensor:
     then again from 8, as such distances are no Voronoi diagram.
 
     Args:
-        values: ``[H, W]``; ignored where unknown.
-        known: bool ``[H, W]``.
-        image: ``[C, H, W]`` in [0, 1].
+        values: [H, W]; ignored where unknown.
+        known: bool [H, W].
+        image: [C, H, W] in [0, 1].
 
     Returns:
-        ``[H, W]``; known pixels unchanged.
+        [H, W]; known pixels unchanged.
 
     Raises:
         InputError: unlike shapes, or nothing known.

@@ -10,7 +10,7 @@ FAR = 100.0
 
 @dataclass(frozen=True)
 class DisparityEvidence:
-    """What a map's values say about being inverse depth; see `disparity_evidence` for how each is measured."""
+    """Figures of a map that show whether it is inverse depth; see `disparity_evidence` for how each is measured."""
 
     negative: float
     """Share of values below 0."""
@@ -28,7 +28,7 @@ class DisparityEvidence:
 
     @property
     def is_strong(self) -> bool:
-        """True where the map should not be used as depth before someone has said that it is."""
+        """True where the map should not be used as depth unless its kind was declared."""
         if self.is_certain or (self.fading is not None and self.fading > 0.3 and self.row_correlation > 0.2):
             return True
         return self.straightness is not None and self.row_correlation + 2 * (self.straightness - 0.5) > 0.9
@@ -48,8 +48,8 @@ class DisparityEvidence:
 def looks_like_disparity(values: np.ndarray) -> bool:
     """Whether a map that is offered as depth looks like inverse depth; True only on strong evidence.
 
-    Values below 0 are certain evidence, and `read_depth` refuses them as depth in any case. The rest is soft: whoever
-    gets True should ask for the kind to be declared, and believe what is declared. Strong means either of
+    Values below 0 are certain evidence, and `read_depth` refuses them as depth in any case. The rest is soft: a caller
+    that gets True should ask for the kind to be declared, and trust the declaration. Strong means either of
 
     * values fade to an exact 0 (more than 0.3 of its border) and grow down the picture (correlation above 0.2): a sky
       in inverse depth. Holes of real depth have hard edges;

@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,9 @@ from mvguide.errors import FileError, InputError
 from mvguide.files.depth_formats import read_stored
 
 DepthKind = Literal["depth", "disparity"]
+
+MOST_ENLARGED = 16.0
+"""A map is enlarged to the picture by so much at most: a pixel of more would stand for too much of the picture."""
 
 _ADVICE = "if it is inverse depth, declare it with --depth_kind disparity"
 
@@ -28,6 +31,8 @@ class Depth:
     """bool [H, W]: true where the depth is known."""
     is_metric: bool
     """False where the scale is invented (relative inverse depth), true where it is the file's times the given unit."""
+    enlarged: float = 1.0
+    """By how much `fit_depth` enlarged the map of the file along a side; at least 1."""
 
     @property
     def height(self) -> int:
@@ -43,6 +48,51 @@ class Depth:
     def median(self) -> float:
         """Median of the valid depths, in scene units; NaN where there are none."""
         return float(self.values[self.valid].median()) if bool(self.valid.any()) else math.nan
+
+    def to(self, device: torch.device | str) -> "Depth":
+        """The same map on another device."""
+        return replace(self, values=self.values.to(device), valid=self.valid.to(device))
+
+    def crop(self, left: int, top: int, width: int, height: int) -> "Depth":
+        """The cut-out of columns [left, left + width) and rows [top, top + height).
+
+        Args:
+            left: first column, from 0.
+            top: first row, from 0.
+            width: columns, at least 1.
+            height: rows, at least 1.
+
+        Returns:
+            `Depth` [height, width], which shares its memory with this one.
+
+        Raises:
+            InputError: a cut-out that leaves the map.
+        """
+        if min(left, top) < 0 or min(width, height) < 1 or left + width > self.width or top + height > self.height:
+            raise InputError(
+                f"crop {width} x {height} at ({left}, {top}) leaves the depth map of {self.width} x {self.height}; it "
+                "must lie inside"
+            )
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        return replace(self, values=self.values[rows, columns], valid=self.valid[rows, columns])
+
+    def resize(self, width: int, height: int) -> "Depth":
+        """The map resized by taking the nearest pixel, so that near and far never mix into a depth that nothing has.
+
+        Column x of the result is column `floor((x + 1/2) * old / new)` of the map.
+
+        Args:
+            width: columns wanted, at least 1.
+            height: rows wanted, at least 1.
+
+        Raises:
+            InputError: no pixels wanted.
+        """
+        if width < 1 or height < 1:
+            raise InputError(f"depth cannot be resized to {width} x {height}; both must be at least 1")
+        rows = ((2 * torch.arange(height) + 1) * self.height) // (2 * height)
+        columns = ((2 * torch.arange(width) + 1) * self.width) // (2 * width)
+        return replace(self, values=self.values[rows][:, columns], valid=self.valid[rows][:, columns])
 
 
 def read_depth(
@@ -75,12 +125,15 @@ def read_depth(
             for files that store nearness (`8 (1 - v/255)` is unit -8/255, offset 8). For stereo disparity pixels in
             one stored unit (1/256 for KITTI), above 0.
         offset: scene units added; for stereo disparity pixels (Middlebury's doffs).
-        kind: what is stored. None: depth, but refused where `looks_like_disparity` says that it is not; "depth"
-            believes the caller, and refuses negative values only.
+        kind: what is stored. None: depth, but refused where `looks_like_disparity` is true; "depth": trusted,
+            and only negative values are refused.
         invalid: one more stored value that means "no data"; may be NaN.
         median_depth: scene units; for relative disparity only, 1 by default.
         baseline: distance of the two cameras, scene units.
         focal: focal length in pixels of this map, not of a picture of another size.
+
+    Returns:
+        `Depth` of the file's size; metric but for relative inverse depth.
 
     Raises:
         FileError: missing, damaged, not a depth map, no valid value, negative depth, undeclared NaN, or inverse depth
@@ -106,7 +159,8 @@ def read_depth(
         _check_depth(depth, known, path, kind)
     with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, which is no data
         values = torch.from_numpy(depth.astype(np.float32))
-    valid = torch.isfinite(values) & (values > 0)
+    # What is nearer than this has no inverse in float32.
+    valid = torch.isfinite(values) & (values >= torch.finfo(torch.float32).tiny)
     if not bool(valid.any()):
         raise FileError(f"depth map {path} has no depth that can be told from 0 or infinity; check unit {unit:g}")
     return Depth(torch.where(valid, values, 0.0), valid, is_metric=not is_relative)
@@ -206,36 +260,22 @@ def _check_depth(depth: np.ndarray, known: np.ndarray, path: str | os.PathLike[s
             )
 
 
-def resize_depth(depth: Depth, width: int, height: int) -> Depth:
-    """Resize by taking the nearest pixel centre, so that near and far are never mixed into a distance that nothing has.
-
-    Column x of the result is column `floor((x + 1/2) * old / new)` of the map.
-
-    Args:
-        depth: the map.
-        width: columns wanted, at least 1.
-        height: rows wanted, at least 1.
-
-    Raises:
-        InputError: no pixels wanted.
-    """
-    if width < 1 or height < 1:
-        raise InputError(f"depth cannot be resized to {width} x {height}; both must be at least 1")
-    rows = ((2 * torch.arange(height) + 1) * depth.height) // (2 * height)
-    columns = ((2 * torch.arange(width) + 1) * depth.width) // (2 * width)
-    return Depth(depth.values[rows][:, columns], depth.valid[rows][:, columns], depth.is_metric)
-
-
 def fit_depth(depth: Depth, width: int, height: int) -> Depth:
     """A depth map of the picture's size: resized where the shapes agree, refused where it shows something else.
+
+    `Depth.enlarged` of the result has how much larger it became.
 
     Args:
         depth: the map.
         width: of the picture.
         height: of the picture.
 
+    Returns:
+        `Depth` [height, width]; the map itself where it has that size.
+
     Raises:
-        InputError: the two shapes differ by more than a pixel of the smaller one.
+        InputError: the two shapes differ by more than a pixel of the smaller one, or the map is more than
+            `MOST_ENLARGED` times smaller.
     """
     if (depth.width, depth.height) == (width, height):
         return depth
@@ -244,6 +284,13 @@ def fit_depth(depth: Depth, width: int, height: int) -> Depth:
     if abs(width - depth.width * scale) > max(1.0, scale) or abs(height - depth.height * scale) > max(1.0, scale):
         raise InputError(
             f"depth is {depth.width} x {depth.height}, but the picture is {width} x {height}: another shape, so they "
-            "do not show the same; crop one like the other, and the intrinsics with it"
+            "do not show the same; cut the picture to what the map shows with --resize, --crop and --already_cropped, "
+            "with intrinsics of the cut-out, or give a map of the whole picture"
         )
-    return resize_depth(depth, width, height)
+    enlarged = max(width / depth.width, height / depth.height)
+    if enlarged > MOST_ENLARGED:
+        raise InputError(
+            f"depth is {depth.width} x {depth.height}, but the picture is {width} x {height}: {enlarged:.3g} times "
+            f"larger, and {MOST_ENLARGED:g} is the most; give a larger map, or a smaller picture"
+        )
+    return replace(depth.resize(width, height), enlarged=max(1.0, enlarged))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mvguide.decoding import is_folder
 from mvguide.depth.kind import disparity_to_depth
 from mvguide.depth.maps import Depth, DepthKind
 from mvguide.errors import InputError, ModelError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 
-# Networks whose output is metres whatever their configuration says.
+# Networks whose output is metres whatever is in their configuration.
 _METRIC = {"zoedepth", "glpn", "depth_pro", "tipsv2_dpt"}
 
 
@@ -33,9 +34,9 @@ def estimate_depth(image: Tensor, model: str = DEFAULT_MODEL, device: str = "aut
     kept for the rest of the process.
 
     Args:
-        image: ``[3, H, W]`` in [0, 1]; the network sees it in 8 bits, as its processor wants it.
+        image: [3, H, W] in [0, 1]; the network sees it in 8 bits, as its processor wants it.
         model: a folder written by `save_pretrained` (model and image processor), or a hub id.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+        device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`.
 
     Returns:
         `Depth` of the picture's size on the CPU; metric where the network is.
@@ -65,7 +66,7 @@ def estimate_depth(image: Tensor, model: str = DEFAULT_MODEL, device: str = "aut
 def output_kind(config: "PretrainedConfig") -> DepthKind:
     """What a network puts out: "disparity" (relative inverse depth) or "depth" (metres), from its configuration.
 
-    `depth_estimation_type` says it for the Depth Anything family. DPT is MiDaS' relative inverse depth, but for the
+    In the Depth Anything family it is `depth_estimation_type`. DPT is MiDaS' relative inverse depth, but for the
     DINOv2 heads trained on NYU and KITTI, which alone have `add_projection`. ZoeDepth, GLPN, Depth Pro and TIPS give
     metres always.
 
@@ -87,11 +88,16 @@ def output_kind(config: "PretrainedConfig") -> DepthKind:
 
 def model_is_here(model: str) -> bool:
     """Whether a folder or the local cache holds the model, so that loading it needs no network."""
-    if Path(model).is_dir():
+    if is_folder(Path(model)):
         return True
     from huggingface_hub import try_to_load_from_cache
 
-    return all(isinstance(try_to_load_from_cache(model, file), str) for file in ("config.json", "model.safetensors"))
+    try:
+        return all(
+            isinstance(try_to_load_from_cache(model, file), str) for file in ("config.json", "model.safetensors")
+        )
+    except ValueError:  # not a name that the hub could have
+        return False
 
 
 @functools.cache

@@ -51,7 +51,7 @@ def plane_sweep(
     `images` in float32.
 
     Args:
-        images: ``[V, 3, H, W]`` in [0, 1], V >= 2.
+        images: [V, 3, H, W] in [0, 1], V >= 2.
         cameras: a batch of V cameras of the pictures' size.
         index: which picture's depth is wanted.
         num_planes: planes between near and far; None: one for each pixel of parallax at 320 pixels, 16 to 256.
@@ -59,7 +59,7 @@ def plane_sweep(
         far: farthest depth, scene units.
 
     Returns:
-        Depth in the cameras' unit, everywhere valid, and the confidence ``[H, W]`` in [0, 1]: NCC at the chosen plane x
+        Depth in the cameras' unit, everywhere valid, and the confidence [H, W] in [0, 1]: NCC at the chosen plane x
         how much worse the best plane elsewhere is x agreement of the views.
 
     Raises:
@@ -96,6 +96,9 @@ def depth_range(
         index: of the picture.
         near: scene units; found if None.
         far: scene units; found if None.
+
+    Returns:
+        Nearest and farthest depth, scene units.
 
     Raises:
         InputError: cameras in one place, or a near that is not in (0, far).

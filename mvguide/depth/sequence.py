@@ -24,20 +24,23 @@ def read_depths(
 ) -> list[Depth]:
     """Read the depth maps of a video's frames.
 
-    As :func:`mvguide.depth.maps.read_depth` for each; but the unknown shift and scale of relative inverse depth are
-    taken from all frames together: ``z = m / d`` with m the median of all.
+    As `read_depth` for each; but the unknown shift and scale of relative inverse depth are
+    taken from all frames together: `z = m / d` with m the median of all.
 
     Args:
         paths: one for each frame.
         unit: scene units in one stored unit.
         offset: added after the unit.
-        kind: ``depth`` or ``disparity``; None = depth, refused if it looks inverse.
+        kind: `depth` or `disparity`; None = depth, refused if it looks inverse.
         invalid: stored value that means "no data".
         baseline: for stereo disparity: distance of the two cameras, scene units.
         focal: for stereo disparity: focal length in pixels of the maps.
 
+    Returns:
+        A `Depth` for each, of its file's size.
+
     Raises:
-        FileError, InputError: as ``read_depth``.
+        FileError, InputError: as `read_depth`.
     """
     depths = [
         read_depth(path, unit=unit, offset=offset, kind=kind, invalid=invalid, baseline=baseline, focal=focal)

@@ -20,8 +20,8 @@ class Resampling:
     This is RePaint's resampling (Lugmayr et al. 2022, arXiv 2201.09865, algorithm 1) with a jump of one step, annealed
     as in ViewExtrapolator (Liu et al. 2024, arXiv 2411.14208): only in the first part of the schedule. The way back is
     the forward SDE's transition (:meth:`NoisePath.renoise`), which keeps x's marginal on any path; noising the estimate
-    itself would shrink it, since D is a mean and not a sample. Each round starts from the solver's state before the
-    step, as a multistep solver has not moved on.
+    itself would shrink it, since D is a mean and not a sample. After noise was added a multistep solver starts afresh:
+    its memory belongs to the trajectory that was left. While steps are repeated it is first order.
 
     Args:
         solver: takes the steps.
@@ -64,5 +64,5 @@ class Resampling:
         if step.index < self.until * step.num_steps:
             for _ in range(self.repeats):
                 down, _, _ = self.solver.step(evaluate, x, step, path, state, noise)
-                x = path.renoise(down, noise(), step.sigma_next, step.sigma)
+                x, state = path.renoise(down, noise(), step.sigma_next, step.sigma), self.solver.init()
         return self.solver.step(evaluate, x, step, path, state, noise)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.decoding import decoding
+from mvguide.decoding import decoding, is_file
 from mvguide.errors import FileError, InputError
 
 
@@ -105,7 +105,7 @@ def load_sigmas(name_or_path: str | Path) -> SigmaSchedule:
     path = Path(name_or_path)
     if str(name_or_path) in packaged:
         path = packaged[str(name_or_path)]
-    elif not path.is_file():
+    elif not is_file(path):
         raise FileError(
             f"no sigma schedule {str(name_or_path)!r}: it is neither a file nor one of {', '.join(packaged)}; "
             "make one with: mvguide sigmas make --steps 30 --out sigmas.npy"

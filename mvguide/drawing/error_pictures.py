@@ -1,4 +1,4 @@
-"""Where a video is wrong: its error as a heat map, with the border between what was seen and the holes."""
+"""Error pictures: the error of a video as a heat map, with the border between what was seen and the holes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,10 +36,10 @@ def error_frames(frames: Tensor, truth: Tensor, visible: Tensor, scale: int = 1)
         frames: ``[F, 3, H, W]`` in [0, 1].
         truth: the same shape.
         visible: ``[F, 1, H, W]``: 1 = seen.
-        scale: whole number of pixels that a pixel becomes.
+        scale: pixels along a side that each pixel becomes, >= 1.
 
     Returns:
-        ``[F, 3, scale H, scale W]``.
+        ``[F, 3, scale H, scale W]`` in [0, 1].
     """
     pictures = enlarge(heat((frames - truth).abs().mean(dim=1, keepdim=True)), scale)
     holes = enlarge(1 - (visible > 0.5).to(pictures), scale)
@@ -52,12 +52,21 @@ def error_frames(frames: Tensor, truth: Tensor, visible: Tensor, scale: int = 1)
 
 
 def enlarge(frames: Tensor, scale: int) -> Tensor:
-    """Every pixel of ``[..., H, W]`` as a square of scale x scale."""
+    """Repeat every pixel of ``[..., H, W]`` scale x scale times."""
     return frames.repeat_interleave(scale, dim=-2).repeat_interleave(scale, dim=-1)
 
 
 def whole_scale(width: int, height: int, tile: int = SMALLEST_TILE) -> int:
-    """How many times small frames are enlarged for a sheet."""
+    """How many times small frames are enlarged for a sheet.
+
+    Args:
+        width: pixels.
+        height: pixels.
+        tile: pixels that the longer side is to have at least.
+
+    Returns:
+        a whole number, at least 1.
+    """
     return max(1, -(-tile // max(width, height)))
 
 
@@ -68,14 +77,17 @@ def error_sheet(
     visible: Tensor,
     labels: Sequence[str],
 ) -> Tensor:
-    """Truth above, each video and under it its error with a note; ``[3, H', W']``.
+    """Sheet with the truth at the top, and each video with its error and a note under it.
 
     Args:
-        videos: title -> ``[F, 3, H, W]``; every frame is a column.
-        notes: title -> what is written into each error picture.
-        truth: ``[F, 3, H, W]``.
-        visible: ``[F, 1, H, W]``.
-        labels: what each frame is called.
+        videos: title -> ``[F, 3, H, W]`` in [0, 1]; every frame is a column.
+        notes: title -> a word for each frame, written into its error picture.
+        truth: ``[F, 3, H, W]`` in [0, 1].
+        visible: ``[F, 1, H, W]``: 1 = seen.
+        labels: a name for each frame.
+
+    Returns:
+        ``[3, H', W']`` in [0, 1].
     """
     scale = whole_scale(truth.shape[-1], truth.shape[-2])
     rows = {"truth": enlarge(truth, scale)}

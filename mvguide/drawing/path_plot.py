@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mvguide.drawing.figures import new_figure
 from mvguide.geometry.camera import Camera
 
 _FRUSTA = 9
@@ -22,13 +23,11 @@ def plot_path(path: str | Path, views: Sequence[Camera], trajectory: Camera, sce
         trajectory: F cameras.
         scene: points ``[N, 3]`` in the world and their colours ``[N, 3]`` in [0, 1].
     """
-    from matplotlib.figure import Figure  # here, because it takes a second to import
-
     axes_of_view = views[0].world_to_camera.double()
     points, colours = scene
     local = _into(axes_of_view, points)
     reach = 0.12 * float(local[:, 2].abs().median()) if len(local) else 1.0
-    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    figure = new_figure(11, 5.4)
     above, side = figure.subplots(1, 2)
     picked = torch.linspace(0, len(trajectory) - 1, min(_FRUSTA, len(trajectory))).round().long()
     for axes, (across, label) in ((above, (0, "right")), (side, (1, "down"))):

@@ -1,14 +1,11 @@
-"""Pictures of results: the sheet of a run, holes made visible, the lambda table as a plot."""
+"""The sheet of a run: its videos above each other, with holes made visible."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-
-from mvguide.tables.table import LambdaTable
 
 SMALLEST_TILE = 144
 LARGEST_TILE = 256
@@ -17,14 +14,14 @@ _MARGIN, _GAP, _BACKGROUND, _INK = 86, 6, (250, 250, 250), (30, 30, 30)
 
 
 def mark_holes(frames: Tensor, visible: Tensor) -> Tensor:
-    """Draw holes as diagonal stripes of two greens, which no photograph has by accident.
+    """Draw holes as diagonal stripes of two greens, which no photograph shows.
 
     Args:
         frames: ``[F, 3, H, W]`` in [0, 1].
         visible: ``[F, 1, H, W]``, 1 = seen.
 
     Returns:
-        ``[F, 3, H, W]``.
+        ``[F, 3, H, W]`` in [0, 1].
     """
     height, width = frames.shape[-2:]
     period = max(4, height // 12)
@@ -48,14 +45,17 @@ def video_sheet(
     tile: int = SMALLEST_TILE,
     labels: Sequence[str] | None = None,
 ) -> Tensor:
-    """Videos above each other, frames across: ``[3, H', W']`` in [0, 1].
+    """Sheet of videos: one above the other, frames across.
 
     Args:
         rows: title -> ``[F, 3, H, W]`` in [0, 1], all of one F and one size.
         notes: a word for each frame, written under its column.
         columns: frames to show; by default all of them, or 8 evenly spread.
-        tile: smaller pictures are enlarged, by whole pixels, to at least this many; large ones are reduced.
+        tile: pixels of the longer side to which smaller pictures are enlarged, by whole pixels; large ones are reduced.
         labels: names of the frames; their numbers by default.
+
+    Returns:
+        ``[3, H', W']`` in [0, 1].
     """
     first = next(iter(rows.values()))
     count, _, height, width = first.shape
@@ -84,30 +84,3 @@ def video_sheet(
         if notes:
             draw.text((left, bottom + 18), notes[index], fill=(110, 110, 110), font=font)
     return torch.from_numpy(np.asarray(sheet).copy()).permute(2, 0, 1).float() / 255
-
-
-def plot_table(table: LambdaTable, path: str | Path) -> None:
-    """Draw the weights as a PNG: frames across, sigma down on a log scale (noisy at the top), colour = weight."""
-    from matplotlib.figure import Figure  # here, because it takes a second to import
-    from matplotlib.ticker import MaxNLocator
-
-    sigmas, weights = table.sigmas.numpy(), table.weights.numpy()
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-    axes = figure.subplots()
-    frames = np.arange(weights.shape[1] + 1) - 0.5
-    mesh = axes.pcolormesh(frames, _edges(sigmas), weights, cmap="viridis", vmin=0, vmax=1)
-    axes.set_yscale("log")
-    axes.set_xlabel("frame")
-    axes.set_ylabel("noise level sigma (sampling runs downwards)")
-    axes.set_title(table.source or "lambda table", fontsize=10)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.colorbar(mesh, ax=axes, label="weight lambda / (1 + lambda): 0 = model, 1 = warp")
-    figure.savefig(path, dpi=120)
-
-
-def _edges(sigmas: np.ndarray) -> np.ndarray:
-    """Borders between levels: geometric means, and half a step beyond both ends; decreasing."""
-    logs = np.log(sigmas)
-    steps = np.diff(logs) if len(logs) > 1 else np.array([-1.0])
-    inner = (logs[1:] + logs[:-1]) / 2
-    return np.exp(np.concatenate([[logs[0] - steps[0] / 2], inner, [logs[-1] + steps[-1] / 2]]))

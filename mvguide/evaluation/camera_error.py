@@ -1,4 +1,4 @@
-"""How far estimated cameras are from the true ones, once the freedom that pictures leave (a Sim(3)) is taken out."""
+"""How far estimated cameras are from the true ones, after a similarity (Sim(3)), which pictures leave open."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 
 _STILL = 1e-5
-"""Paths shorter than this many scene units (or this share of their coordinates) do not move: files round so."""
+"""Paths shorter than this many scene units, or this share of their coordinates, count as still: files round."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from mvguide.decoding import is_file, is_folder
 from mvguide.drawing.sheets import pick_columns, video_sheet
 from mvguide.errors import FileError, InputError
+from mvguide.evaluation.metrics import psnr
 from mvguide.evaluation.rendered import RenderedVideo, read_pictures, read_result
 from mvguide.evaluation.report import CAMERA_FIGURES, RESULT, read_evaluation, table
 from mvguide.evaluation.scores import COLUMNS, TEMPORAL
@@ -20,6 +22,8 @@ from mvguide.geometry.camera import Camera
 from mvguide.views.view import View
 
 SETTINGS = ("model", "guidance", "table", "solver", "steps", "seed", "seconds")
+UNLIKE = 18.0
+"""Pictures further apart than so many decibels, at 32 x 32 pixels, are not of the same scene and camera."""
 FIGURES = (*COLUMNS, "perceptual", *TEMPORAL, "registered", *CAMERA_FIGURES)
 
 
@@ -64,7 +68,11 @@ class Comparison:
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``sheet.png``, ``compare.md`` and ``compare.json``. Raises OutputError where it cannot be written."""
+        """Write ``sheet.png``, ``compare.md`` and ``compare.json``.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
         sheet = video_sheet(self.videos, labels=[f"frame {number}" for number in self.numbers])
         with output_folder(folder) as out:
             write_png(out / "sheet.png", sheet)
@@ -85,7 +93,8 @@ def compare_folders(folders: Sequence[str | Path], names: Sequence[str] | None =
 
     Raises:
         FileError: a folder that is neither, or is damaged.
-        InputError: fewer than two, names that are not as many or not all different, or unlike numbers of frames.
+        InputError: fewer than two, names that are not as many or not all different, unlike numbers of frames, or
+            results of different scenes, for which there is no one truth.
     """
     if len(folders) < 2:
         raise InputError("one result was given; give at least two to compare")
@@ -98,13 +107,14 @@ def compare_folders(folders: Sequence[str | Path], names: Sequence[str] | None =
                 f"{folder} has {len(entry.video.frames)} frames, but {folders[0]} has {len(first.frames)}; "
                 "only videos of as many frames can stand side by side"
             )
+    apart = _other_truths(titles, entries)
     truth = next((entry.truth for entry in entries if entry.truth), {})
     given = next((entry.given for entry in entries if entry.truth), [])
     shown = [number for number in sorted(truth) if number not in given] or list(range(len(first.frames)))
     numbers = [shown[k] for k in pick_columns(len(shown))]
     size = first.size
     videos = {"truth": _fit(read_pictures([truth[number] for number in numbers]), size)} if truth else {}
-    notes = _differences(titles, entries)
+    notes = _differences(titles, entries) + apart
     for title, entry in zip(titles, entries, strict=True):
         videos[title] = _fit(entry.video.frames[numbers], size)
     rows = {title: {**entry.figures, **entry.video.settings} for title, entry in zip(titles, entries, strict=True)}
@@ -154,6 +164,50 @@ def _fit(frames: Tensor, size: tuple[int, int]) -> Tensor:
         return frames
     camera = Camera.from_fov(60, frames.shape[-1], frames.shape[-2])
     return torch.stack([View(frame, camera).fit(*size).image for frame in frames])
+
+
+def _other_truths(titles: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+    """Notes on results of another path than the first one with a truth. Raises InputError for another scene."""
+    reference = next((k for k, entry in enumerate(entries) if entry.truth), None)
+    if reference is None:
+        return []
+    notes = []
+    true = entries[reference].truth
+    for title, entry in zip(titles, entries, strict=True):
+        own = _pictures_of_the_scene(entry, list(true))
+        apart = {number: _apart(read_pictures([true[number]])[0], picture) for number, picture in own.items()}
+        if apart and max(apart.values()) < UNLIKE:
+            raise InputError(
+                f"{title} shows another scene than {titles[reference]}: what frame {min(apart)} should be differs by "
+                f"{apart[min(apart)]:.0f} dB; compare results of one scene at a time"
+            )
+        unlike = [number for number, likeness in apart.items() if likeness < UNLIKE]
+        if unlike:
+            notes.append(
+                f"{title} is of another camera path than {titles[reference]}: what frame {unlike[0]} should be "
+                f"differs; the truth on the sheet is that of {titles[reference]}"
+            )
+    return notes
+
+
+def _pictures_of_the_scene(entry: Entry, numbers: Sequence[int]) -> dict[int, Tensor]:
+    """Frame number -> picture of what is really there: true frames, or else the input views that frames show."""
+    if entry.truth:
+        return {number: read_pictures([entry.truth[number]])[0] for number in numbers if number in entry.truth}
+    if entry.video.warp is None:
+        return {}
+    pinned = entry.video.pinned.nonzero()[:, 0].tolist()
+    return {number: entry.video.warp[number] for number in numbers if number in pinned}
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """PSNR of two pictures at 32 x 32, whichever of the two was cropped from the other's shape."""
+    sizes = ((a.shape[-1], a.shape[-2]), (b.shape[-1], b.shape[-2]))
+    likeness = []
+    for size in dict.fromkeys(sizes):
+        pair = [interpolate(_fit(picture[None], size), (32, 32), mode="bilinear", antialias=True) for picture in (a, b)]
+        likeness.append(float(psnr(*pair)))
+    return max(likeness)
 
 
 def _differences(titles: Sequence[str], entries: Sequence[Entry]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How steady a video is in time: flicker, and what the known depth and cameras say of its neighbouring frames."""
+"""How steady a video is in time: its flicker, and the error of each frame warped into the next by known depth."""
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ def flicker(frames: Tensor, counted: Tensor | None = None) -> float:
     """Mean absolute second difference in time, `mean |I(k+1) - 2 I(k) + I(k-1)|`: 0 where change is steady.
 
     VBench (Huang et al., CVPR 2024) scores temporal flickering by the first difference of neighbouring frames, for
-    videos without motion. Ours is the second one, which a steady change of brightness or a still picture leaves at 0;
-    what moves adds to it in a true video too, so it says something only beside the truth's.
+    videos without motion. The second difference is 0 for a still picture and for a steady change of brightness. Motion
+    adds to it in a true video too: compare with the truth's.
 
     Args:
         frames: ``[F, 3, H, W]`` in [0, 1], evenly spaced in time.
@@ -76,7 +76,21 @@ def reprojection_errors(frames: Tensor, depth: Tensor, valid: Tensor, cameras: C
 def reprojection_error(
     frames: Tensor, depth: Tensor, valid: Tensor, cameras: Camera, counted: Tensor | None = None
 ) -> float:
-    """Mean of :func:`reprojection_errors` over neighbours of which at least one frame counts; NaN where none does."""
+    """Mean of :func:`reprojection_errors` over neighbours of which at least one frame counts.
+
+    Args:
+        frames: ``[F, 3, H, W]`` in [0, 1].
+        depth: ``[F, H, W]`` z of each frame, scene units.
+        valid: ``[F, H, W]`` bool: where the depth is known.
+        cameras: F cameras of the frames' size.
+        counted: ``[F]`` bool; all count by default.
+
+    Returns:
+        in [0, 1]; NaN where no pair counts or shares a pixel.
+
+    Raises:
+        InputError: counts or sizes that differ.
+    """
     errors = reprojection_errors(frames, depth, valid, cameras)
     counts = torch.ones(len(frames), dtype=torch.bool) if counted is None else counted
     kept = errors[(counts[1:] | counts[:-1]) & torch.isfinite(errors)]

@@ -1,4 +1,4 @@
-"""LPIPS, a learned perceptual distance (Zhang et al., CVPR 2018), from a weights file that the user has."""
+"""LPIPS, a learned perceptual distance (Zhang et al., CVPR 2018), from a weights file that the user gives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

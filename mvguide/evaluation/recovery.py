@@ -42,15 +42,18 @@ def recover_cameras(frames: Tensor, cameras: Camera, *, seed: int = 0) -> Recove
     """Estimate the cameras of a video from its frames, with the known lens, and compare them with the true ones.
 
     COLMAP (Schoenberger and Frahm, CVPR 2016): SIFT, exhaustive matching, incremental mapping, focal lengths held at
-    the true ones, one thread and a fixed seed. A video in which it finds too little is reported so, never an error.
+    the true ones, one thread and a fixed seed. A video in which it finds too few cameras is no error.
 
     Args:
         frames: ``[F, 3, H, W]`` in [0, 1].
         cameras: F true cameras of the frames' size.
         seed: of its random choices.
 
+    Returns:
+        the frames registered, and their camera error where there are at least 3.
+
     Raises:
-        ConfigError: pycolmap is not installed; the sentence says how to.
+        ConfigError: pycolmap is not installed; the sentence says how to install it.
         InputError: counts or sizes that differ.
     """
     colmap = load_pycolmap()
@@ -70,7 +73,11 @@ def recover_cameras(frames: Tensor, cameras: Camera, *, seed: int = 0) -> Recove
 
 
 def load_pycolmap() -> Any:
-    """The pycolmap package. Raises ConfigError where it is not installed."""
+    """The pycolmap package.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
         return import_module("pycolmap")
     except ImportError as error:

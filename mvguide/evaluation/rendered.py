@@ -80,7 +80,11 @@ def read_result(folder: str | Path) -> RenderedVideo:
 
 
 def read_pictures(paths: list[Path]) -> Tensor:
-    """Pictures of one size as ``[F, 3, H, W]``. Raises FileError for missing ones or unlike sizes."""
+    """Pictures of one size as ``[F, 3, H, W]`` in [0, 1].
+
+    Raises:
+        FileError: a picture that is missing or damaged, or unlike sizes.
+    """
     pictures = [read_image(path) for path in paths]
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:
@@ -92,7 +96,11 @@ def read_pictures(paths: list[Path]) -> Tensor:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """An object from a JSON file. Raises FileError for anything else."""
+    """An object from a JSON file.
+
+    Raises:
+        FileError: missing, damaged, or no object.
+    """
     file = check_readable(path, what)
     with decoding(file, what, _ADVICE):
         found = json.loads(file.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from mvguide.drawing.sheets import pick_columns
 from mvguide.errors import FileError
 from mvguide.evaluation.recovery import Recovered
 from mvguide.evaluation.rendered import read_json
-from mvguide.evaluation.scores import COLUMNS, TEMPORAL, Scores, Truth, known
+from mvguide.evaluation.scores import COLUMNS, TEMPORAL, Scores, Truth, finite_or_none
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
 
@@ -50,7 +50,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
     def document(self, folder: str | Path = ".") -> dict[str, Any]:
-        """Everything, as JSON takes it; the result's place is written relative to ``folder``."""
+        """The evaluation as JSON; the path of the result is written relative to ``folder``."""
         return {
             "format": FORMAT,
             "result": Path(os.path.relpath(self.result, folder)).as_posix(),
@@ -146,11 +146,11 @@ class Evaluation:
 
 
 def camera_figures(recovered: Recovered) -> Row:
-    """Columns of what structure from motion found."""
+    """Figures of the cameras that structure from motion found, by column."""
     found: Row = {"registered": f"{len(recovered.registered)} of {recovered.frames}"}
     if recovered.error is None:
         return {**found, "cameras": recovered.text()}
-    return {**found, **{name: known(value) for name, value in asdict(recovered.error).items()}}
+    return {**found, **{name: finite_or_none(value) for name, value in asdict(recovered.error).items()}}
 
 
 HEADS = {
@@ -163,7 +163,16 @@ HEADS = {
 
 
 def table(corner: str, rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A Markdown table; columns without any value are left out, and with all of them the table."""
+    """A Markdown table; columns without any value are left out.
+
+    Args:
+        corner: head of the column of names.
+        rows: name -> column -> value.
+        columns: those wanted, in order.
+
+    Returns:
+        the table, or an empty string where no column has a value.
+    """
     kept = [column for column in columns if any(row.get(column) is not None for row in rows.values())]
     if not kept:
         return ""

@@ -18,10 +18,10 @@ REGIONS = ("whole", "seen", "holes")
 COLUMNS = tuple(f"{metric} {region}" for metric in METRICS for region in REGIONS)
 TEMPORAL = ("flicker", "flicker ratio", "reprojection", "reprojection ratio")
 HIGHEST_PSNR = 100.0
-"""What PSNR of equal frames counts as, which would be infinite."""
+"""PSNR of equal frames, which would be infinite, counts as this."""
 
 SMALLEST_REGION = 0.005
-"""A share of seen or hole pixels below this is not scored: a handful of pixels says nothing of a frame."""
+"""Seen pixels or holes that are a smaller share of a frame than this are not scored: so few pixels say little."""
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -93,17 +93,21 @@ class Scores:
         return replace(self, recovered=recovered)
 
 
-def score(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Scores:
+def score_video(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Scores:
     """Score a video.
 
     PSNR, SSIM and the sharpness ratio over whole frames, what the views see and holes, where these are at least
-    :data:`SMALLEST_REGION` of what the metric looks at; frames that are input views
-    have figures of their own but are in no mean. Temporal figures leave out only what lies between input views.
+    :data:`SMALLEST_REGION` of what the metric looks at; frames that are input views have figures of their own but are
+    in no mean. Temporal figures leave out only what lies between input views; where every pair of neighbours holds an
+    input view, there is no reprojection error.
 
     Args:
         frames: ``[K, 3, H, W]`` in [0, 1]: the frames of the video that the truth is of.
         truth: what they should be.
         distance: a perceptual distance of ``[N, 3, H, W]`` pictures, such as LPIPS.
+
+    Returns:
+        figures for each frame, their means, and those of the whole video.
 
     Raises:
         InputError: another shape than the truth's, or frames too small for a metric.
@@ -122,14 +126,14 @@ def score(frames: Tensor, truth: Truth, distance: Distance | None = None) -> Sco
             found[f"{metric} {region}"] = values.tolist()
     if distance is not None:
         found["perceptual"] = distance(frames, truth.frames).tolist()
-    per_frame = {name: [known(value) for value in values] for name, values in found.items()}
+    per_frame = {name: [finite_or_none(value) for value in values] for name, values in found.items()}
     counted = truth.counted.tolist()
     means = {name: _mean(values, counted) for name, values in per_frame.items()}
     return Scores(per_frame, means, _temporal(frames, truth))
 
 
-def known(value: float) -> float | None:
-    """The number, or None for NaN and infinity, which JSON has no word for."""
+def finite_or_none(value: float) -> float | None:
+    """The number, or None for NaN and infinity, which JSON cannot hold."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -149,7 +153,7 @@ def _temporal(frames: Tensor, truth: Truth) -> dict[str, float | None]:
     true = _temporal_figures(truth.frames, truth)
     found: dict[str, float | None] = {}
     for name in own:
-        mine, reference = known(own[name]), known(true[name])
+        mine, reference = finite_or_none(own[name]), finite_or_none(true[name])
         found[name] = mine
         found[f"{name} ratio"] = mine / reference if mine is not None and reference else None
     return {name: found.get(name) for name in TEMPORAL}
@@ -157,6 +161,10 @@ def _temporal(frames: Tensor, truth: Truth) -> dict[str, float | None]:
 
 def _temporal_figures(frames: Tensor, truth: Truth) -> dict[str, float]:
     found = {"flicker": flicker(frames, truth.counted)}
-    if truth.depth is not None and truth.valid is not None:
-        found["reprojection"] = reprojection_error(frames, truth.depth, truth.valid, truth.cameras, truth.counted)
+    counted = truth.counted
+    # An input view warped into its neighbour is what a filled warp shows there: with no other pair, the error would be
+    # near 0 by construction.
+    informative = bool((counted[1:] & counted[:-1]).any())
+    if informative and truth.depth is not None and truth.valid is not None:
+        found["reprojection"] = reprojection_error(frames, truth.depth, truth.valid, truth.cameras, counted)
     return found

@@ -29,7 +29,7 @@ def read_stored(path: str | os.PathLike[str]) -> np.ndarray:
     """The numbers as the file stores them, rows from the top.
 
     Args:
-        path: the file; its suffix says what it is.
+        path: the file, with a suffix of `DEPTH_FORMATS`.
 
     Returns:
         [H, W], of the stored type (integers or floats, in the machine's byte order).

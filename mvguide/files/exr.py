@@ -56,7 +56,7 @@ def _choose(names: list[str], path: Path) -> str:
     """The channel that holds the depth."""
     for wanted in _CHANNELS:
         found = [name for name in names if name.rpartition(".")[2] == wanted]
-        # Without a layer before with one; of two layers, neither says which is meant.
+        # A name without a layer goes before one with a layer; of two layers, which is meant is not known.
         found = [name for name in found if name == wanted] or found
         if len(found) == 1:
             return found[0]

@@ -54,6 +54,9 @@ def read_row(words: Sequence[str], count: int, where: str, rule: str) -> list[fl
         where: the start of a message: "camera file x.log, line 3".
         rule: its end: "a row of a 4 x 4 matrix has 4".
 
+    Returns:
+        `count` numbers.
+
     Raises:
         FileError: another count, or a word that is no finite number.
     """

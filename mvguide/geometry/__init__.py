@@ -2,16 +2,15 @@
 
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
+from mvguide.geometry.hole_filling import close_pinholes, push_pull_fill
 from mvguide.geometry.keyframes import interpolate_cameras, resample_trajectory, start_at
 from mvguide.geometry.lens import Lens, distort, undistort
 from mvguide.geometry.masks import (
     cell_means,
-    close_pinholes,
     depth_edges,
     dilate_holes,
     hole_ramp,
     latent_visible,
-    push_pull_fill,
     smeared_depth,
 )
 from mvguide.geometry.trajectory import (

@@ -16,6 +16,7 @@ from torch import Tensor
 from mvguide.errors import InputError
 
 _RIGID_TOLERANCE = 1e-3  # matrices printed in text files with few digits must still pass
+_LONGEST_FOCAL = 1e6  # in picture sides: a field of view of 0.00006 degrees; its inverse is the shortest
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +54,23 @@ class Camera:
     def from_fov(fov_degrees: float, width: int, height: int, world_to_camera: Any = None) -> "Camera":
         """Camera with square pixels and a centred principal point: f = (width / 2) / tan(fov / 2).
 
-        fov_degrees is the horizontal field of view, in (0, 180); world_to_camera [4, 4] defaults to the identity.
-        Raises InputError for a field of view or a matrix that cannot be used.
+        Args:
+            fov_degrees: horizontal field of view, in [0.0001, 179.999].
+            width: pixels.
+            height: pixels.
+            world_to_camera: [4, 4]; the identity by default.
+
+        Returns:
+            one camera.
+
+        Raises:
+            InputError: a field of view, a size or a matrix that cannot be used.
         """
-        if not 0.0 < float(fov_degrees) < 180.0:
-            raise InputError(f"fov is {fov_degrees} degrees; the horizontal field of view must lie between 0 and 180")
+        if not 1e-4 <= float(fov_degrees) <= 179.999:
+            raise InputError(
+                f"fov is {fov_degrees} degrees; the horizontal field of view must lie between 0.0001 and 179.999, and "
+                "is 20 to 100 for most pictures"
+            )
         focal = width / 2 / math.tan(math.radians(float(fov_degrees)) / 2)
         return Camera.from_intrinsics((focal, focal, width / 2, height / 2), width, height, world_to_camera)
 
@@ -69,11 +82,21 @@ class Camera:
         world_to_camera: Any = None,
         pixel_center: float = 0.5,
     ) -> "Camera":
-        """Camera from (fx, fy, cx, cy) in pixels.
+        """Camera from (fx, fy, cx, cy).
 
-        pixel_center says where the given cx, cy put the centre of the first pixel: 0.5 here, 0.0 for OpenCV and
-        Open3D files, which are brought over by adding 0.5. world_to_camera [4, 4] defaults to the identity. Raises
-        InputError as `check`.
+        Args:
+            intrinsics: (fx, fy, cx, cy) in pixels.
+            width: pixels.
+            height: pixels.
+            world_to_camera: [4, 4]; the identity by default.
+            pixel_center: where the given cx, cy put the centre of the first pixel: 0.5 here; 0.0 in files of OpenCV and
+                Open3D, to whose cx and cy 0.5 is added.
+
+        Returns:
+            one camera.
+
+        Raises:
+            InputError: not four numbers, another pixel_center, or what `check` refuses.
         """
         values = [float(value) for value in intrinsics]
         if len(values) != 4:
@@ -176,9 +199,19 @@ class Camera:
         return replace(resized, intrinsics=scale[:, None] * self.intrinsics)
 
     def crop(self, left: int, top: int, width: int, height: int) -> "Camera":
-        """Camera of the cut-out [left, left + width] x [top, top + height]: the principal point moves by (-left, -top).
+        """Camera of a cut-out of the picture: the principal point moves by (-left, -top).
 
-        Raises InputError for a cut-out that leaves the picture.
+        Args:
+            left: first column of the cut-out, >= 0.
+            top: first row, >= 0.
+            width: columns.
+            height: rows.
+
+        Returns:
+            cameras of size width x height.
+
+        Raises:
+            InputError: a cut-out that leaves the picture.
         """
         cropped = replace(self, width=width, height=height)
         if left < 0 or top < 0 or left + width > self.width or top + height > self.height:
@@ -224,6 +257,12 @@ def _intrinsics_fault(camera: Camera) -> str | None:
         return (
             "camera intrinsics have a negative focal length, which turns the picture upside down or mirrors it; "
             "give fx and fy > 0 with OpenCV axes (x right, y down, z forward)"
+        )
+    side = max(camera.width, camera.height)
+    if ((focal > _LONGEST_FOCAL * side) | (focal < side / _LONGEST_FOCAL)).any():
+        odd = focal[(focal > _LONGEST_FOCAL * side) | (focal < side / _LONGEST_FOCAL)][0]
+        return (
+            f"focal length {odd:.3g} pixels is none of a {camera.width}x{camera.height} picture; give fx, fy in pixels"
         )
     bottom = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     if (matrix[:, 2] != bottom).any() or (matrix[:, 1, 0] != 0).any():

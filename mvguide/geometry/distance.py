@@ -19,15 +19,23 @@ def frame_distances(
 ) -> Tensor:
     """Parallax of each frame: d_k = |c_k - c_source| * sqrt(mean over pixels of 1 / z^2), 0 at the source.
 
-    With a relative error of depth e, a point at depth z lands about f |c_k - c_source| e / z pixels off, so d_k is,
-    up to the factor f e, the root-mean-square error of a warp; for an orbit by a small angle it is the angle in
-    radians. Turning and zooming alone count 0: they warp without error whatever the depth, and what they newly reveal
-    is a hole, which the masks keep out. The nearest 1% of the pixels count as the 99th percentile of 1 / z.
+    With a relative error of depth e, a point at depth z lands about f |c_k - c_source| e / z pixels off, so d_k is, up
+    to f e, the root-mean-square error of a warp; for an orbit by a small angle it is the angle in radians. A camera
+    that only turns or zooms has distance 0: it warps without error whatever the depth, and what it newly reveals is a
+    hole. The nearest 1% of the pixels count as the 99th percentile of 1 / z.
 
-    source one camera; trajectory a batch of F; depth [H, W], z in world units; valid [H, W] bool; pixels marked False
-    or not finite and positive are left out. normalise divides by the largest distance (if that is not 0), as
-    search_hypers does for its own. Returns float64 [F] on the CPU, dimensionless. Raises InputError for unlike shapes
-    or no usable pixel.
+    Args:
+        source: one camera.
+        trajectory: F cameras.
+        depth: [H, W], z in scene units; values that are not finite and positive are left out.
+        valid: [H, W] bool; pixels marked False are left out.
+        normalise: divide by the largest distance, if that is not 0, as search_hypers does.
+
+    Returns:
+        float64 [F] on the CPU, dimensionless, >= 0.
+
+    Raises:
+        InputError: unlike shapes, cameras that cannot be used, or no usable pixel.
     """
     if source.batch_shape or len(trajectory.batch_shape) != 1:
         given = f"{list(source.batch_shape)} and {list(trajectory.batch_shape)}"

@@ -15,12 +15,22 @@ _FOCAL = [3, 7]  # places of fx and fy in a row of centre (3) and the two upper 
 
 
 def interpolate_cameras(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str = "slerp") -> Camera:
-    """Path through key cameras, evenly spread over the frames; each key is hit exactly at its frame.
+    """Lay a path through key cameras, evenly spread over the frames; each key is hit exactly at its frame.
 
-    method "slerp": centres on straight lines, rotations on great arcs; "cubic": natural cubic spline of the centres
-    and the rotation spline of scipy, smooth in velocity and acceleration. The logarithm of the focal lengths and the
-    principal point are interpolated alike. Key k of K lies at frame round(k (F - 1) / (K - 1)). Raises InputError for
-    fewer than two keys, fewer frames than keys, keys of unlike sizes, or another method.
+    Key k of K lies at frame round(k (F - 1) / (K - 1)), see :func:`key_frames`. The logarithm of the focal lengths and
+    the principal point are interpolated as the centres are.
+
+    Args:
+        cameras: K >= 2 of one size, as a sequence or a batch.
+        num_frames: F >= K.
+        method: "slerp": centres on straight lines, rotations on great arcs; "cubic": a natural cubic spline of the
+            centres and the rotation spline of scipy, smooth in velocity and acceleration.
+
+    Returns:
+        F cameras.
+
+    Raises:
+        InputError: fewer than two keys, fewer frames than keys, keys of unlike sizes, or another method.
     """
     keys = _keys(cameras)
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < len(keys):
@@ -30,14 +40,23 @@ def interpolate_cameras(cameras: Sequence[Camera] | Camera, num_frames: int, *, 
 
 
 def key_frames(num_keys: int, num_frames: int) -> list[int]:
-    """Frame of each key of a path :func:`interpolate_cameras` them: round(k (F - 1) / (K - 1))."""
+    """Frame of each key of a path that :func:`interpolate_cameras` makes: round(k (F - 1) / (K - 1))."""
     return [int(time) for time in np.round(np.linspace(0, num_frames - 1, num_keys))]
 
 
 def resample_trajectory(cameras: Sequence[Camera] | Camera, num_frames: int, *, method: str = "slerp") -> Camera:
-    """Recorded path at another number of frames, more or fewer: frame k lies at k (K - 1) / (F - 1) of its K cameras.
+    """Bring a recorded path to another number of frames, more or fewer; its ends are kept.
 
-    The ends are kept. Raises InputError as `interpolate_cameras`, but for any num_frames >= 2.
+    Args:
+        cameras: K >= 2 of one size, as a sequence or a batch.
+        num_frames: F >= 2; frame k lies at k (K - 1) / (F - 1) of the K cameras.
+        method: as for `interpolate_cameras`.
+
+    Returns:
+        F cameras.
+
+    Raises:
+        InputError: fewer than two cameras or frames, cameras of unlike sizes, or another method.
     """
     keys = _keys(cameras)
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 2:
@@ -47,10 +66,12 @@ def resample_trajectory(cameras: Sequence[Camera] | Camera, num_frames: int, *, 
 
 
 def start_at(trajectory: Camera, camera: Camera) -> Camera:
-    """Same motion from another start: frame k becomes T_k T_0^-1 T, with world_to_camera matrices T.
+    """Make the same motion from another start: frame k becomes T_k T_0^-1 T, with world_to_camera matrices T.
 
-    The first frame is exactly `camera`; lengths and intrinsics stay the path's own, but for the first frame's. Raises
-    InputError for unlike picture sizes.
+    The first frame is exactly `camera`; lengths and intrinsics stay the path's own, but for the first frame's.
+
+    Raises:
+        InputError: unlike picture sizes.
     """
     if (trajectory.width, trajectory.height) != (camera.width, camera.height):
         raise InputError(

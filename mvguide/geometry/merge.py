@@ -1,4 +1,4 @@
-"""Several views of one scene in one target: the nearest surface wins, and who sees it best counts most."""
+"""Merge several views of one scene: the nearest surface is in front, and the views that see it best count most."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from mvguide.geometry.camera import Camera
 from mvguide.geometry.warp import Warp
 
 ANGLE = math.radians(30)
-"""Between the rays from a surface point to the view and to the target: quality falls to 1/e here."""
+"""Angle between the rays from a surface point to the view and to the target at which quality falls to 1/e."""
 _AGREEMENT = 0.05  # surfaces whose depths differ by less than this share are one surface, seen by several views
 _SPREAD = 0.15  # root-mean-square difference of colour at which the confidence of agreeing views falls to 1/e
 _SHARP = math.radians(0.5)  # angles below this make no difference to the weight
@@ -40,11 +40,19 @@ class Quality:
 def view_quality(warp: Warp, source: Camera, targets: Camera) -> Quality:
     """How well a view knows what it shows in each target.
 
-    ``confidence = exp(-(angle / 30 degrees)^2) * min(1, f_s |p - c_t| / (f_t |p - c_s|))`` for the surface point p of
-    a pixel: the angle between its rays to the two cameras, and the view's resolution there against the target's (focal
+    ``confidence = exp(-(angle / 30 degrees)^2) * min(1, f_s |p - c_t| / (f_t |p - c_s|))`` for the surface point p of a
+    pixel: the angle between its rays to the two cameras, and the view's resolution there against the target's (focal
     length over distance); 1 where the target is the view itself. ``weight = confidence / (angle^2 + (0.5 degrees)^2)``:
     what goes wrong when depth is wrong grows with the angle. Both penalties are those of the Unstructured Lumigraph
     (Buehler et al. 2001).
+
+    Args:
+        warp: of the view into F cameras.
+        source: the view's camera.
+        targets: the F cameras, of the warp's size.
+
+    Returns:
+        confidence and weight, [F, 1, H, W] each, 0 in holes.
     """
     device = warp.depth.device
     targets = targets.to(device, torch.float32)
@@ -70,13 +78,16 @@ def view_quality(warp: Warp, source: Camera, targets: Camera) -> Quality:
 def merge(warps: Sequence[Warp], qualities: Sequence[Quality]) -> Merged:
     """Merge warps of V views into the same F cameras.
 
-    In each pixel the least depth of all views is the front; views within 5% of it agree, and their colours are
-    averaged by their weights. Confidence: ``1 - prod(1 - confidence)`` over those that agree, times
-    ``exp(-(spread / 0.15)^2)`` with the weighted rms difference of their colours. One view alone is returned as it is.
+    In each pixel the least depth of all views is the front; views within 5% of it agree, and their colours are averaged
+    by their weights. Confidence: ``1 - prod(1 - confidence)`` over those that agree, times ``exp(-(spread / 0.15)^2)``
+    with the weighted rms difference of their colours. One view alone is returned as it is.
 
     Args:
         warps: V warps of one shape.
         qualities: for each, from :func:`view_quality`, its confidence times the view's own.
+
+    Returns:
+        the merged views, on the warps' device; `shares` on the CPU.
 
     Raises:
         InputError: no warp, or unlike shapes.

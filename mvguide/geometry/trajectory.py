@@ -1,8 +1,9 @@
 """Camera paths: batches of F cameras whose first is exactly the camera they start from.
 
 Moves are made in the axes of the starting camera: right = +x, up = -y, forward = +z. Lengths are shares of
-target_depth, the depth of the point on the optical axis that the scene turns around; angles are degrees. Progress
-along a path runs from 0 to 1, evenly ("linear") or with a soft start and end ("smooth", 3 s^2 - 2 s^3).
+target_depth, the depth of the point on the optical axis that the scene turns around; angles are degrees. Progress s
+along a path runs from 0 to 1, evenly ("linear") or with a soft start and end ("smooth", 3 s^2 - 2 s^3). All paths
+return F cameras of the starting camera's size, and raise InputError for a batch of cameras or a value out of range.
 """
 
 import inspect
@@ -32,8 +33,13 @@ def orbit(
 ) -> Camera:
     """Turn around the point at target_depth on the optical axis, about the camera's own up axis, looking at it.
 
-    degrees > 0 moves the camera to the right, so that the right side of things comes to view; elevation > 0 raises it
-    on the way, up to below 90. Both are reached at the last frame. Raises InputError for values that cannot be used.
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        target_depth: scene units, > 0.
+        degrees: angle at the last frame; > 0 moves the camera to the right: the right side of things comes to view.
+        elevation: degrees by which the camera has risen at the last frame, in (-90, 90).
+        easing: "linear" or "smooth".
     """
     progress, depth = _progress(camera, num_frames, easing), _depth(target_depth)
     angle = _number("degrees", degrees) * progress
@@ -56,9 +62,15 @@ def ellipse(
 ) -> Camera:
     """Go round an ellipse from its lowest point: right = radius_x sin a, up = radius_y (1 - cos a).
 
-    a runs to turns * 360 degrees, first to the right if turns > 0; one whole turn ends where it began. look_at keeps
-    the point at target_depth in the middle; otherwise the camera does not turn. Raises InputError for values that
-    cannot be used.
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        target_depth: scene units, > 0.
+        radius_x: half of the width, in target_depth.
+        radius_y: half of the height, in target_depth.
+        turns: a runs to turns * 360 degrees, first to the right if > 0; one whole turn ends where it began.
+        look_at: keep the point at target_depth in the middle; otherwise the camera does not turn.
+        easing: "linear" or "smooth".
     """
     angle = 2 * math.pi * _number("turns", turns) * _progress(camera, num_frames, easing)
     depth, x, y = _depth(target_depth), _number("radius_x", radius_x), _number("radius_y", radius_y)
@@ -79,8 +91,15 @@ def spiral(
 ) -> Camera:
     """Wind outwards from the start: right = radius s sin(a), up = radius s cos(a), with a = 360 turns s.
 
-    forward is the whole move along the axis, below 1; look_at as for `ellipse`. Raises InputError for values that
-    cannot be used.
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        target_depth: scene units, > 0.
+        radius: at the last frame, in target_depth.
+        turns: whole turns around the start.
+        forward: move along the axis in all, in target_depth, below 1.
+        look_at: keep the point at target_depth in the middle; otherwise the camera does not turn.
+        easing: "linear" or "smooth".
     """
     progress, depth = _progress(camera, num_frames, easing), _depth(target_depth)
     angle = 2 * math.pi * _number("turns", turns) * progress
@@ -92,41 +111,93 @@ def spiral(
 def dolly(
     camera: Camera, num_frames: int, *, target_depth: float, distance: float = 0.2, easing: Easing = "linear"
 ) -> Camera:
-    """Move along the optical axis by the share `distance` of target_depth: forward if > 0, and below 1."""
+    """Move along the optical axis.
+
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        target_depth: scene units, > 0.
+        distance: in target_depth, forward if > 0, below 1.
+        easing: "linear" or "smooth".
+    """
     return _straight(camera, num_frames, (0, 0, _forward("distance", distance)), target_depth, easing)
 
 
 def truck(
     camera: Camera, num_frames: int, *, target_depth: float, distance: float = 0.1, easing: Easing = "linear"
 ) -> Camera:
-    """Move sideways by the share `distance` of target_depth without turning: right if > 0."""
+    """Move sideways without turning.
+
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        target_depth: scene units, > 0.
+        distance: in target_depth, to the right if > 0.
+        easing: "linear" or "smooth".
+    """
     return _straight(camera, num_frames, (_number("distance", distance), 0, 0), target_depth, easing)
 
 
 def pedestal(
     camera: Camera, num_frames: int, *, target_depth: float, distance: float = 0.1, easing: Easing = "linear"
 ) -> Camera:
-    """Move upright by the share `distance` of target_depth without turning: up if > 0."""
+    """Move up or down without turning.
+
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        target_depth: scene units, > 0.
+        distance: in target_depth, up if > 0.
+        easing: "linear" or "smooth".
+    """
     return _straight(camera, num_frames, (0, -_number("distance", distance), 0), target_depth, easing)
 
 
 def pan(camera: Camera, num_frames: int, *, degrees: float = 10.0, easing: Easing = "linear") -> Camera:
-    """Turn about the camera's up axis in place: to the right if degrees > 0."""
+    """Turn about the camera's up axis in place.
+
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        degrees: to the right if > 0.
+        easing: "linear" or "smooth".
+    """
     return _turned(camera, num_frames, "y", degrees, easing)
 
 
 def tilt(camera: Camera, num_frames: int, *, degrees: float = 10.0, easing: Easing = "linear") -> Camera:
-    """Turn about the camera's x axis in place: upwards if degrees > 0."""
+    """Turn about the camera's x axis in place.
+
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        degrees: upwards if > 0.
+        easing: "linear" or "smooth".
+    """
     return _turned(camera, num_frames, "x", degrees, easing)
 
 
 def roll(camera: Camera, num_frames: int, *, degrees: float = 10.0, easing: Easing = "linear") -> Camera:
-    """Turn about the optical axis in place: the camera clockwise, so the picture counter-clockwise, if degrees > 0."""
+    """Turn about the optical axis in place.
+
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        degrees: the camera clockwise if > 0, so the picture counter-clockwise.
+        easing: "linear" or "smooth".
+    """
     return _turned(camera, num_frames, "z", degrees, easing)
 
 
 def zoom(camera: Camera, num_frames: int, *, factor: float = 1.25, easing: Easing = "linear") -> Camera:
-    """Multiply the focal length by factor > 0 in the end, at an even rate: f_s = f factor^s; nothing moves."""
+    """Change the focal length at an even rate, f_s = f factor^s; nothing moves.
+
+    Args:
+        camera: one camera, the first of the path.
+        num_frames: F >= 2.
+        factor: focal length at the last frame over that at the first, > 0.
+        easing: "linear" or "smooth".
+    """
     progress = _progress(camera, num_frames, easing)
     factors = _number("factor", factor, 0) ** progress
     batch = _moved(camera, None, np.zeros((num_frames, 3)))
@@ -151,9 +222,20 @@ TRAJECTORIES: dict[str, Callable[..., Camera]] = {
 
 
 def make_trajectory(kind: str, camera: Camera, num_frames: int, target_depth: float, **params: Any) -> Camera:
-    """Trajectory by name: TRAJECTORIES[kind], given target_depth if it takes one.
+    """Make a trajectory by its name: TRAJECTORIES[kind], given target_depth if it takes one.
 
-    Raises InputError for an unknown kind, a parameter that the kind does not have, or values that cannot be used.
+    Args:
+        kind: one of TRAJECTORIES.
+        camera: where the path starts.
+        num_frames: F >= 2.
+        target_depth: scene units, > 0; not used by a kind that only turns or zooms.
+        **params: what the kind takes besides.
+
+    Returns:
+        F cameras.
+
+    Raises:
+        InputError: an unknown kind, a parameter that the kind does not have, or a value out of its range.
     """
     if kind not in TRAJECTORIES:
         raise InputError(f"trajectory kind is {kind!r}; it must be one of {', '.join(TRAJECTORIES)}")

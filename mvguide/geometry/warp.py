@@ -26,6 +26,8 @@ _SPACING, _MOST_CUTS = 1.6, 3
 _BLOCK = 2**16
 # Depths relative to the source below this are taken as behind the target camera.
 _NEAREST = 1e-6
+# Motion over depth, in pixels, above this would leave the range of float32: such pixels are not moved.
+_FARTHEST = 1e36
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,22 +57,35 @@ def splat(
     than 1.6 times, pixels are first cut into 2x2 or 3x3 points, colour and 1/z bilinear but for pixels at a jump in
     depth; surfaces enlarged more than 5 times show cracks, which are holes.
 
-    image [C, H, W] of any range; depth [H, W] along the optical axis in world units, and valid [H, W] bool: pixels
-    with valid False or depth not finite and positive are not moved. source is one camera of the picture's size;
-    targets a batch of F cameras whose own size the result has. chunk frames are in memory at a time: it sets speed,
-    never the result (CUDA adds in any order, so there equal to rounding). Computed on the device of `image` in
-    float32, from matrices in float64. Raises InputError for unlike shapes, unusable cameras or a depth without one
-    usable pixel.
+    Args:
+        image: [C, H, W] of any range.
+        depth: [H, W] along the optical axis, scene units; pixels whose depth is not finite and positive are not moved,
+            nor those of which it is under 1e-36 of the motion in pixels.
+        source: one camera of the picture's size.
+        targets: F cameras, whose own size the result has.
+        chunk: frames in memory at a time; it sets the speed, never the result (CUDA adds in any order, so there equal
+            to rounding).
+        front_tolerance: share of the depth within which surfaces are one, >= 0.
+        valid: [H, W] bool; pixels marked False are not moved.
+
+    Returns:
+        the warp, on the device of the image, computed in float32 from matrices in float64.
+
+    Raises:
+        InputError: unlike shapes, cameras that cannot be used, or a depth without one usable pixel.
     """
     _check(image, depth, source, targets, chunk, front_tolerance, valid)
     image, depth = image.detach().float(), depth.to(image.device, torch.float32)
-    usable = torch.isfinite(depth) & (depth > 0)
+    count, channels, width, height = len(targets), image.shape[0], targets.width, targets.height
+    rows = _homographies(source, targets)
+    usable = torch.isfinite(depth) & (depth > float(rows.abs().max()) / _FARTHEST)
     if valid is not None:
         usable &= valid.to(image.device)
     if not usable.any():
-        raise InputError("depth has no usable pixel (finite, above 0 and marked valid); at least 1 is needed to warp")
-    count, channels, width, height = len(targets), image.shape[0], targets.width, targets.height
-    rows = _homographies(source, targets)
+        raise InputError(
+            "depth has no usable pixel (finite, above 0, not vanishingly small against the cameras' motion, and marked "
+            "valid); at least 1 is needed to warp"
+        )
     cuts = _cuts(rows, depth, usable, width, height)
     rows = rows.to(image.device, torch.float32)
     out = Warp(
@@ -130,7 +145,7 @@ class _Points:
 
 
 class _Scratch:
-    """Memory of one chunk, taken once: fresh pages for every step would cost more than the arithmetic.
+    """Memory of one chunk, taken once: allocating for every step would cost more than the arithmetic.
 
     The grids have one pixel before and two after each side of the picture: a margin for points that land outside.
     """

@@ -26,7 +26,10 @@ def align_still(
         hints: one for each view.
         options: ``depth_align`` and ``depth_center``.
         posed: the cameras stand in a world of their own.
-        say: told what was done.
+        say: gets a sentence for everything that was done.
+
+    Returns:
+        The views in their order.
 
     Raises:
         InputError: what was asked for lacks its ground.
@@ -58,7 +61,10 @@ def align_film(
         estimated: those that a model made.
         options: ``depth_align`` and ``depth_center``.
         posed: the cameras stand in a world of their own.
-        say: told what was done.
+        say: gets a sentence for everything that was done.
+
+    Returns:
+        The views in their order.
 
     Raises:
         InputError: an alignment was asked for that a film does not have.
@@ -136,7 +142,7 @@ def _align_to(view: View, other: View) -> tuple[Alignment, str]:
     depth, there, ground = view.require_depth(), other.require_depth(), f"the depth of {other.name}"
     if depth.is_metric:
         return align_to_view(depth, view.camera, there, other.camera), ground
-    # Relative inverse depth has an unknown shift too, which a ratio of depths cannot tell.
+    # Relative inverse depth has an unknown shift too, which a ratio of depths does not give.
     return align_to_points(depth, view.camera, _surface(other, view)), ground
 
 

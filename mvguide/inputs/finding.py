@@ -1,8 +1,9 @@
 """Finding the files of several pictures; sizes and crops as people give them."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
+from mvguide.decoding import is_folder
 from mvguide.errors import FileError, InputError
 from mvguide.files.depth_formats import DEPTH_FORMATS
 
@@ -10,9 +11,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def find_pictures(folder: str) -> list[Path]:
-    """Pictures of a folder, sorted by name."""
-    place = Path(folder)
-    found = sorted(path for path in place.iterdir() if path.suffix.lower() in PICTURES) if place.is_dir() else []
+    """Pictures of a folder, sorted by name. Raises FileError where there are none."""
+    found = _files(Path(folder), PICTURES)
     if not found:
         raise FileError(f"folder {folder} holds no pictures; give the folder that does")
     return found
@@ -24,7 +24,7 @@ def find_depth(given: str, picture: Path) -> Path:
     if "{stem}" in given:
         return Path(given.replace("{stem}", stem))
     place = Path(given)
-    if not place.is_dir():
+    if not is_folder(place):
         return place
     found = [path for path in find_depths(given) if path.name.split(".")[0] == stem and path != picture]
     if len(found) > 1:
@@ -39,14 +39,35 @@ def find_depth(given: str, picture: Path) -> Path:
 
 def find_depths(folder: str) -> list[Path]:
     """Depth maps of a folder, sorted by name. Raises FileError where it is no folder."""
-    place = Path(folder)
-    if not place.is_dir():
+    if not is_folder(Path(folder)):
         raise FileError(f"{folder} is not a folder; several pictures need one with a depth map for each")
-    return sorted(path for path in place.iterdir() if path.suffix.lower() in DEPTH_FORMATS)
+    return _files(Path(folder), DEPTH_FORMATS)
+
+
+def _files(folder: Path, suffixes: Container[str]) -> list[Path]:
+    """Files of a folder with such suffixes, sorted by name; none where it is no folder."""
+    if not is_folder(folder):
+        return []
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    except OSError as error:
+        raise FileError(f"folder {folder} cannot be read ({error.strerror}); change its permissions") from error
 
 
 def crop_box(crop: Sequence[int], width: int, height: int) -> tuple[int, int, int, int]:
-    """(left, top, width, height) inside a picture of that size. Raises InputError for anything else."""
+    """A crop as people give it, checked against the picture.
+
+    Args:
+        crop: [left, top, width, height] in pixels.
+        width: of the picture.
+        height: of the picture.
+
+    Returns:
+        Left, top, width and height.
+
+    Raises:
+        InputError: not four such numbers, or a crop that leaves the picture.
+    """
     if len(crop) != 4 or min(crop) < 0 or min(crop[2:]) < 1:
         raise InputError(f"crop is {list(crop)}; give [left, top, width, height] in pixels")
     left, top, across, down = crop

@@ -17,17 +17,9 @@ from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.keyframes import interpolate_cameras, resample_trajectory, start_at
 from mvguide.geometry.trajectory import make_trajectory
-from mvguide.inputs.finding import find_pictures
+from mvguide.inputs.captures import camera_file, choose_images, read_capture
 from mvguide.inputs.missing_depth import complete_depths
-from mvguide.inputs.pictures import (
-    camera_file,
-    chosen_images,
-    intrinsics_of,
-    picture_size,
-    read_footage,
-    read_posed_image,
-    read_view,
-)
+from mvguide.inputs.pictures import intrinsics_of, read_footage, read_posed_image, read_view
 from mvguide.inputs.sweeps import Hint, Say
 from mvguide.views.moments import Moments
 from mvguide.views.view import View
@@ -120,7 +112,7 @@ class Inputs:
         camera = self.start.camera
         size = camera.width, camera.height
         lens = LensOptions(intrinsics=intrinsics_of(camera))
-        cameras = camera_file(config.file, lens, CropOptions(), size).trajectory().resize(*size)
+        cameras = camera_file(config.file, lens, size).trajectory().resize(*size)
         path = resample_trajectory(cameras, num_frames)
         return path if self.posed else start_at(path, camera)
 
@@ -160,7 +152,7 @@ def load_views(
         footage = Footage(len(views), source.moment, source.fill)
         posed = source.cameras is not None
     elif source.cameras is not None:
-        views, hints = _read_posed(source, depth, lens, crop)
+        views, hints = _read_posed(source, depth, lens, crop, say)
         posed = True
     else:
         listed_views = [ViewOptions(source.image)] if source.image is not None else _used(source)
@@ -189,31 +181,32 @@ def find_posed(config: InputConfig, *lists: Sequence[str | int] | None) -> tuple
         FileError, InputError: no posed pictures, as :func:`load_inputs`, or a list that names what is not there.
     """
     if config.cameras is not None:
-        pictures = None if config.images is None else find_pictures(config.images)
-        posed = camera_file(config.cameras, config, config, picture_size(pictures, config))
-        names, source = posed.names, "the camera file"
-    elif config.views is not None:
-        names, source = [view.image for view in config.views], "views"
-    else:
+        capture = read_capture(config, config, config)
+        present, names = capture.present, capture.posed.names
+        # Pictures that are not there count in the numbers of the camera file, but not among the names.
+        picked = [None if use is None else [present.index(one) for one in capture.choose(use)] for use in lists]
+        return [names[index] for index in present], picked
+    if config.views is None:
         raise InputError("no camera file was given; give --cameras or --views, or a --scene that has one of them")
-    return names, [None if chosen is None else chosen_images(names, chosen, source) for chosen in lists]
+    names = [view.image for view in config.views]
+    return names, [None if use is None else choose_images(names, use, "views") for use in lists]
 
 
 def _used(source: SourceOptions) -> list[ViewOptions]:
     views = source.views or []
-    return [views[index] for index in chosen_images([view.image for view in views], source.use, "views")]
+    if source.use is None:
+        return views
+    return [views[index] for index in choose_images([view.image for view in views], source.use, "views")]
 
 
 def _read_posed(
-    source: SourceOptions, depth: DepthOptions, lens: LensOptions, crop: CropOptions
+    source: SourceOptions, depth: DepthOptions, lens: LensOptions, crop: CropOptions, say: Say | None
 ) -> tuple[list[View], list[Hint]]:
     """Pictures of a camera file, and what the file says about their depth."""
-    pictures = None if source.images is None else find_pictures(source.images)
-    posed = camera_file(str(source.cameras), lens, crop, picture_size(pictures, crop))
-    views, hints = [], []
-    for index in chosen_images(posed.names, source.use):
-        file = pictures[index] if pictures and index < len(pictures) else posed.picture(index)
-        views.append(read_posed_image(posed, index, file, depth, crop))
+    capture = read_capture(source, lens, crop, say)
+    posed, views, hints = capture.posed, [], []
+    for index in capture.choose(source.use, say):
+        views.append(read_posed_image(posed, index, capture.file(index), depth, crop))
         points = posed.points if posed.tracks is None else posed.tracks[index]
         bounds = None if posed.bounds is None else (float(posed.bounds[index, 0]), float(posed.bounds[index, 1]))
         hints.append(Hint(points, bounds))

@@ -10,6 +10,12 @@ from mvguide.inputs.alignment import align_film, align_still
 from mvguide.inputs.sweeps import Hint, Say, sweep_view
 from mvguide.views.view import View
 
+_ENLARGED = 1.1  # enlarged by less, a map has lost a pixel to rounding
+_TAIL = 0.02  # disparity beyond these quantiles may be a few wrong matches
+# A stereo pair sees nothing nearer than its baseline, hardly matches what is farther than so many of them, and no
+# scene is so many times farther in the back than in the front.
+_FARTHEST, _WIDEST = 2000.0, 300.0
+
 
 @dataclass(frozen=True)
 class DepthSource:
@@ -24,7 +30,7 @@ class DepthSource:
     has_scale: bool
     """Whether its depth is in the unit of the cameras."""
     needs: str = ""
-    """Why it cannot be used where it is asked for and not there, and the way out; empty: it is tried, and says why."""
+    """Message where it is asked for and cannot be used; empty: it is tried, and raises its own."""
 
 
 def _by_model(views: Sequence[View], index: int, hint: Hint, options: DepthOptions) -> View:
@@ -64,10 +70,14 @@ def complete_depths(
         still: the views show one moment, so that a plane sweep means something.
         say: gets a sentence for each thing that was done.
 
+    Returns:
+        The views in their order; without depth only those that ``depth_source`` "file" leaves so.
+
     Raises:
         InputError: depth is missing and cannot be made, or an alignment was asked for that lacks its ground.
         ModelError: the depth model cannot be loaded.
     """
+    _look_at_files(views, options, say)
     missing = [index for index, view in enumerate(views) if view.depth is None]
     source = _source(options, views, missing, posed and still and len(views) > 1)
     found, estimated = list(views), []
@@ -86,6 +96,34 @@ def complete_depths(
     elif options.depth_align not in ("auto", "none") or options.depth_center is not None:
         uncertain = known
     return align_still(found, uncertain, hints, options, posed, say)
+
+
+def _look_at_files(views: Sequence[View], options: DepthOptions, say: Say) -> None:
+    """Say how much depth maps were enlarged, and where stereo disparity makes depths that no scene has."""
+    with_depth = [view for view in views if view.depth is not None]
+    enlarged = [view for view in with_depth if view.require_depth().enlarged >= _ENLARGED]
+    if enlarged:
+        most = max(enlarged, key=lambda view: view.require_depth().enlarged)
+        say(
+            f"depth maps of {len(enlarged)} of {len(views)} pictures were enlarged, that of {most.name} "
+            f"{most.require_depth().enlarged:.3g} times"
+        )
+    if options.depth_baseline is None:
+        return
+    for view in with_depth:
+        depth = view.require_depth()
+        known = depth.values[depth.valid].double()
+        if not len(known):
+            continue
+        some = known[:: max(1, len(known) // 100_000)]
+        near, far = float(some.quantile(_TAIL)), float(some.quantile(1 - _TAIL))
+        if near < options.depth_baseline or far > _FARTHEST * options.depth_baseline or far > _WIDEST * near:
+            say(
+                f"depth of {view.name}, from its disparity, runs from {near:.3g} to {far:.3g} with a baseline of "
+                f"{options.depth_baseline:g}, which hardly any scene does: check --depth_focal (pixels of the "
+                "disparity map), --depth_unit (pixels in one stored unit) and --depth_offset (Middlebury's doffs)"
+            )
+            return
 
 
 def _source(

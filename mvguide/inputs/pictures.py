@@ -3,28 +3,41 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from mvguide.cameras.formats import find_format, read_cameras
 from mvguide.cameras.posed import PosedImages
 from mvguide.config.input_options import CropOptions, DepthFileOptions, LensOptions, ViewOptions
-from mvguide.depth.maps import Depth, fit_depth, read_depth, resize_depth
+from mvguide.decoding import is_folder
+from mvguide.depth.maps import Depth, fit_depth, read_depth
 from mvguide.depth.sequence import read_depths
 from mvguide.errors import InputError
 from mvguide.files.images import read_image
 from mvguide.files.video import read_video
 from mvguide.geometry.camera import Camera
 from mvguide.geometry.lens import Lens, undistort
+from mvguide.inputs.captures import camera_file
 from mvguide.inputs.finding import crop_box, find_depth, find_depths, find_pictures, pair
-from mvguide.views.view import DEFAULT_FOV, View
+from mvguide.views.view import DEFAULT_FOV, View, resize_image
 
 
 def read_view(view: ViewOptions, depth: DepthFileOptions, lens: LensOptions, crop: CropOptions) -> View:
-    """One picture with its own lens and depth, or where it has none those of all."""
+    """Read one picture; what its own entry does not have is that of all pictures.
+
+    Args:
+        view: the picture, and its depth, lens and place where they are its own.
+        depth: for its depth file, if `view` has none.
+        lens: for its camera, if `view` has neither field of view nor intrinsics.
+        crop: resizing and cropping.
+
+    Returns:
+        The view; without depth where no file is given.
+
+    Raises:
+        FileError: a file that cannot be read.
+        InputError: settings that do not go together, or depth of another shape.
+    """
     image = _picture(crop, view.image)
     size = image.shape[2], image.shape[1]
     own = view.fov is not None or view.intrinsics is not None
@@ -36,7 +49,22 @@ def read_view(view: ViewOptions, depth: DepthFileOptions, lens: LensOptions, cro
 
 
 def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFileOptions, crop: CropOptions) -> View:
-    """Picture ``index`` of a camera file, read from ``file``."""
+    """Read one picture of a camera file, straightened where its lens bends it.
+
+    Args:
+        posed: what the camera file holds.
+        index: of the image in it.
+        file: its picture.
+        depth: for its depth file, if the camera file names none.
+        crop: resizing and cropping.
+
+    Returns:
+        The view; without depth where no file is given.
+
+    Raises:
+        FileError: a file that cannot be read.
+        InputError: depth of another shape.
+    """
     image, one = _picture(crop, file), posed.images[index]
     path: Path | None = None
     if depth.depth is not None:
@@ -51,9 +79,24 @@ def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFil
 def read_footage(
     source: str, depth: DepthFileOptions, lens: LensOptions, crop: CropOptions, cameras: str | None = None
 ) -> list[View]:
-    """Frames of a video or folder, all from one camera, or each from its own of a camera file."""
+    """Read the frames of a video file or folder, all from one camera, or each from its own of a camera file.
+
+    Args:
+        source: video file, or folder of pictures in the order of their names.
+        depth: `depth` is a folder with a depth file for each frame.
+        lens: of the camera.
+        crop: resizing and cropping.
+        cameras: camera file with one camera for each frame; None: one that stands still.
+
+    Returns:
+        A view for each frame.
+
+    Raises:
+        FileError: a file that cannot be read.
+        InputError: frames of unlike sizes, or other counts of cameras or depth files.
+    """
     folder = Path(source)
-    names = [path.name for path in find_pictures(source)] if folder.is_dir() else []
+    names = [path.name for path in find_pictures(source)] if is_folder(folder) else []
     frames = [read_image(folder / name) for name in names] if names else list(read_video(source))
     if any(frame.shape != frames[0].shape for frame in frames):
         raise InputError(f"pictures of {source} have unlike sizes; a video's frames have one, bring them to it")
@@ -62,7 +105,7 @@ def read_footage(
     size = frames[0].shape[2], frames[0].shape[1]
     own, lenses = [_camera(size, lens.fov, lens.intrinsics, lens.pixel_center, None)] * len(frames), None
     if cameras is not None:
-        posed = camera_file(cameras, lens, crop, size)
+        posed = camera_file(cameras, lens, size)
         if len(posed) != len(frames):
             raise InputError(f"{cameras} has {len(posed)} cameras, but {source} has {len(frames)} frames")
         own = [image.camera.resize(*size) for image in posed.images]
@@ -92,59 +135,6 @@ def read_footage(
         )
         for index, frame in enumerate(frames)
     ]
-
-
-def camera_file(path: str, lens: LensOptions, crop: CropOptions, size: tuple[int, int] | None) -> PosedImages:
-    """Cameras of a file, with the settings for what its format has no place for: picture size and intrinsics.
-
-    Args:
-        path: camera file or folder.
-        lens: `intrinsics`, `pixel_center` and `camera_size` are used where the format takes them.
-        crop: of the pictures, where their size has to be read.
-        size: (width, height) of the pictures; None: of the first picture, where the file names pictures.
-
-    Raises:
-        FileError: a file that cannot be read.
-        InputError: intrinsics or the pictures are needed and not given.
-    """
-    row = find_format(path)
-    if "intrinsics" in row.needs and lens.intrinsics is None:
-        raise InputError(f"{path} holds poses alone; give the pictures' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
-    options: dict[str, Any] = {"intrinsics": lens.intrinsics, "size": size, "pixel_center": lens.pixel_center}
-    if lens.camera_size is not None:
-        options["size"] = pair(lens.camera_size, "camera_size")
-    elif size is None and "size" in row.needs:
-        # Only for the names: any size will do.
-        any_size: dict[str, Any] = {"size": (1, 1), "intrinsics": (1.0, 1.0, 0.5, 0.5)}
-        found = read_cameras(path, **{name: any_size[name] for name in row.needs})
-        if found.folder is None:
-            raise InputError(f"{path} names no pictures; give their folder as --images")
-        options["size"] = picture_size([found.picture(0)], crop)
-    return read_cameras(path, **{name: value for name, value in options.items() if name in row.takes})
-
-
-def picture_size(pictures: Sequence[Path] | None, crop: CropOptions) -> tuple[int, int] | None:
-    """(width, height) of the first picture, as cameras without a size of their own are meant."""
-    if not pictures:
-        return None
-    image = _picture(crop, pictures[0])
-    return image.shape[2], image.shape[1]
-
-
-def chosen_images(known: Sequence[str], use: Sequence[str | int] | None, source: str = "the camera file") -> list[int]:
-    """Numbers of the images of ``source``, of these names, that are to be views."""
-    if use is None:
-        return list(range(len(known)))
-    found = []
-    for name in map(str, use):
-        matches = [index for index, one in enumerate(known) if name in (one, Path(one).name, Path(one).stem)]
-        if not matches and name.isdecimal() and int(name) < len(known):
-            matches = [int(name)]
-        if len(matches) != 1:
-            some = ", ".join(known[:4])
-            raise InputError(f"use names {name!r}, but {source} has {len(known)} images ({some}, ...); name one")
-        found += matches
-    return found
 
 
 def intrinsics_of(camera: Camera) -> list[float]:
@@ -198,31 +188,20 @@ def _shape(
     if options.already_cropped:
         return view
     if options.resize is not None:
-        width, height = pair(options.resize, "resize")
-        depth = None if view.depth is None else resize_depth(view.depth, width, height)
-        view = View(_resize(view.image, width, height), view.camera.resize(width, height), depth, name)
+        view = view.resize(*pair(options.resize, "resize"))
     if options.crop is not None:
-        left, top, width, height = crop_box(options.crop, view.camera.width, view.camera.height)
-        rows, columns = slice(top, top + height), slice(left, left + width)
-        depth = view.depth
-        if depth is not None:
-            depth = replace(depth, values=depth.values[rows, columns], valid=depth.valid[rows, columns])
-        view = View(view.image[:, rows, columns], view.camera.crop(left, top, width, height), depth, name)
+        view = view.crop(*crop_box(options.crop, view.camera.width, view.camera.height))
     return view
 
 
 def _cut(options: CropOptions, image: Tensor) -> Tensor:
     """The picture alone resized and cropped."""
     if options.resize is not None:
-        image = _resize(image, *pair(options.resize, "resize"))
+        image = resize_image(image, *pair(options.resize, "resize"))
     if options.crop is not None:
         left, top, width, height = crop_box(options.crop, image.shape[2], image.shape[1])
         image = image[:, top : top + height, left : left + width]
     return image
-
-
-def _resize(image: Tensor, width: int, height: int) -> Tensor:
-    return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
 def _straighten(view: View, lens: Lens) -> View:
@@ -233,7 +212,7 @@ def _straighten(view: View, lens: Lens) -> View:
         values, _ = undistort(depth.values[None], view.camera, lens, mode="nearest")
         valid, _ = undistort(depth.valid[None].float(), view.camera, lens, mode="nearest")
         known = (valid[0] > 0.5) & inside
-        depth = Depth(torch.where(known, values[0], 0), known, depth.is_metric)
+        depth = replace(depth, values=torch.where(known, values[0], 0), valid=known)
     return View(image, view.camera, depth, view.name)
 
 
@@ -244,7 +223,7 @@ def _camera(
     center: float,
     world_to_camera: Tensor | None,
 ) -> Camera:
-    """Camera of a picture from what is known of its lens."""
+    """Camera of a picture from its field of view or intrinsics."""
     if fov is not None and intrinsics is not None:
         raise InputError("both fov and intrinsics were given; give one of them")
     if intrinsics is not None:

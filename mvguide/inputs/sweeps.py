@@ -13,7 +13,7 @@ from mvguide.geometry.camera import Camera, stack
 from mvguide.views.view import View
 
 Say = Callable[[str], None]
-"""Told in a sentence what was made or scaled."""
+"""Gets a sentence for everything that was made or scaled."""
 
 ENOUGH_POINTS = 20
 """Fewer sparse points than this are no ground to fit scale and shift on."""
@@ -26,7 +26,7 @@ _TRUSTED = 0.5  # confidence of a sweep above which its depth may stand for the 
 
 @dataclass(frozen=True)
 class Hint:
-    """What a camera file knows of the depth of one of its pictures.
+    """What a camera file holds on the depth of one of its pictures.
 
     Args:
         points: sparse points that the picture sees, float64 ``[M, 3]``, world.
@@ -38,7 +38,19 @@ class Hint:
 
 
 def sweep_view(views: Sequence[View], index: int, hint: Hint) -> View:
-    """The view with depth and confidence by plane sweep against its nearest neighbours."""
+    """The view with depth and confidence by plane sweep against its nearest neighbours.
+
+    Args:
+        views: V posed pictures of a still scene.
+        index: of the view among them.
+        hint: bounds or sparse points, which narrow the range of depths.
+
+    Returns:
+        The view with both, at its own size.
+
+    Raises:
+        InputError: pictures of unlike sizes, or none that sees the same from another place.
+    """
     view = views[index]
     neighbours = _neighbours(views, index)
     chosen = [index, *neighbours]
@@ -87,14 +99,35 @@ def _range(view: View, hint: Hint) -> tuple[float | None, float | None]:
 
 
 def swept_points(views: Sequence[View], index: int, hint: Hint) -> Tensor:
-    """World points ``[M, 3]`` that a plane sweep of a view is sure of."""
+    """World points that a plane sweep of a view is sure of.
+
+    Args:
+        views: V posed pictures of a still scene.
+        index: of the view among them.
+        hint: bounds or sparse points, which narrow the range of depths.
+
+    Returns:
+        ``[M, 3]`` float64, at most about 5000.
+
+    Raises:
+        InputError: as `sweep_view`.
+    """
     swept = sweep_view(views, index, hint)
     assert swept.confidence is not None  # a sweep's own
     return some_points(swept.camera, swept.require_depth().values, swept.confidence > _TRUSTED)
 
 
 def some_points(camera: Camera, depth: Tensor, known: Tensor) -> Tensor:
-    """World points ``[M, 3]`` of evenly picked known pixels of a depth map."""
+    """World points of evenly picked known pixels of a depth map.
+
+    Args:
+        camera: of the map's size.
+        depth: ``[H, W]``, scene units.
+        known: ``[H, W]`` bool.
+
+    Returns:
+        ``[M, 3]`` float64, at most about 5000.
+    """
     pixels, z = camera.pixel_grid()[known], depth[known].double()
     step = max(1, len(z) // _SAMPLES)
     return camera.unproject(pixels[::step], z[::step])

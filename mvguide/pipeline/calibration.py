@@ -29,7 +29,8 @@ from mvguide.errors import ConfigError, FileError
 from mvguide.files.atomic import atomic_path
 from mvguide.geometry.camera import stack
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.masks import latent_visible, push_pull_fill
+from mvguide.geometry.hole_filling import push_pull_fill
+from mvguide.geometry.masks import latent_visible
 from mvguide.geometry.warp import splat
 from mvguide.guidance.targets import MaskOptions
 from mvguide.pipeline.prepare import Context

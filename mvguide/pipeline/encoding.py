@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone
-from mvguide.geometry.masks import cell_means, hole_ramp, latent_visible, push_pull_fill
+from mvguide.geometry.hole_filling import push_pull_fill
+from mvguide.geometry.masks import cell_means, hole_ramp, latent_visible
 from mvguide.guidance.targets import MaskOptions
 from mvguide.views.warps import Warps
 

@@ -188,6 +188,7 @@ class MultiViewPipeline:
             "views": [view.name for view in context.views],
             **guides.report(guide),
             **{field.name: getattr(mask, field.name) for field in fields(MaskOptions)},
+            "mask": "hard" if mask.is_hard else "soft",
             "solver": solver if isinstance(solver, str) else repr(solver),
             "schedule": context.schedule.name,
             "steps": len(context.schedule),

@@ -14,7 +14,8 @@ from torch import Tensor
 from mvguide.cameras.colmap_text import write_colmap
 from mvguide.cameras.transforms import write_transforms
 from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.drawing.sheets import mark_holes, plot_table, video_sheet
+from mvguide.drawing.sheets import mark_holes, video_sheet
+from mvguide.drawing.table_plot import plot_table
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
 from mvguide.files.video import write_video

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.decoding import decoding
+from mvguide.decoding import decoding, is_file
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.errors import FileError, InputError
 
@@ -107,7 +107,7 @@ class LambdaTable:
     def load(cls, path: str | Path) -> "LambdaTable":
         """Read a table written by :meth:`save`. Raises FileError for anything else; pickles are never opened."""
         path = Path(path)
-        if not path.is_file():
+        if not is_file(path):
             raise FileError(f"no lambda table at {path}; make one with: mvguide search-hypers --out {path}")
         advice = "it needs the arrays 'weights' and 'sigmas' in a .npz file, as LambdaTable.save writes them"
         with decoding(path, "lambda table", advice), np.load(path, allow_pickle=False) as stored:

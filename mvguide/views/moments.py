@@ -32,10 +32,13 @@ class Moments:
         """A video: its pictures are played over the frames, the first and the last at the ends.
 
         Args:
-            num_views: pictures of the video.
+            num_views: V, pictures of the video.
             num_frames: F.
             at: stop time at this picture instead ("bullet time"); negative counts from the end.
-            fill: neighbouring pictures on each side that may fill holes where nothing moved.
+            fill: neighbouring pictures on each side that may fill holes where nothing moved, >= 0.
+
+        Returns:
+            the assignment of V views to F frames.
 
         Raises:
             InputError: a moment that the video does not have, or a negative fill.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mvguide.depth.maps import Depth, DepthKind, fit_depth, read_depth, resize_depth
+from mvguide.depth.maps import Depth, DepthKind, fit_depth, read_depth
 from mvguide.errors import InputError
 from mvguide.files.images import read_image
 from mvguide.geometry.camera import Camera
@@ -60,28 +60,56 @@ class View:
             raise InputError(f"{self.name} has no depth, which warping needs; give a depth map of it")
         return self.depth
 
+    def to(self, device: torch.device | str) -> "View":
+        """Picture, depth and confidence on a device; the camera stays on the CPU."""
+        depth = None if self.depth is None else self.depth.to(device)
+        confidence = None if self.confidence is None else self.confidence.to(device)
+        return replace(self, image=self.image.to(device), depth=depth, confidence=confidence)
+
+    def crop(self, left: int, top: int, width: int, height: int) -> "View":
+        """The cut-out [left, left + width) x [top, top + height), camera and depth with it.
+
+        Args:
+            left: first column, from 0.
+            top: first row, from 0.
+            width: columns, at least 1.
+            height: rows, at least 1.
+
+        Returns:
+            View [height, width], which shares its memory with this one.
+
+        Raises:
+            InputError: a cut-out that leaves the picture.
+        """
+        camera = self.camera.crop(left, top, width, height)
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        depth = None if self.depth is None else self.depth.crop(left, top, width, height)
+        confidence = None if self.confidence is None else self.confidence[rows, columns]
+        return View(self.image[:, rows, columns], camera, depth, self.name, confidence)
+
+    def resize(self, width: int, height: int) -> "View":
+        """The view at another size, camera and depth with it; a change of shape stretches it.
+
+        Args:
+            width: columns wanted, at least 1.
+            height: rows wanted, at least 1.
+        """
+        depth = None if self.depth is None else self.depth.resize(width, height)
+        confidence = self.confidence
+        if confidence is not None:
+            confidence = interpolate(confidence[None, None], (height, width), mode="area")[0, 0]
+        image = resize_image(self.image, width, height)
+        return View(image, self.camera.resize(width, height), depth, self.name, confidence)
+
     def fit(self, width: int, height: int) -> "View":
         """View resized to cover ``width`` x ``height`` and cropped around the centre, camera and depth with it."""
         crop = _Crop.cover(self.camera.width, self.camera.height, width, height)
-        covering = self.cover(width, height)
-        rows, columns = slice(crop.top, crop.top + height), slice(crop.left, crop.left + width)
-        depth = covering.depth
-        if depth is not None:
-            depth = replace(depth, values=depth.values[rows, columns], valid=depth.valid[rows, columns])
-        confidence = None if covering.confidence is None else covering.confidence[rows, columns]
-        camera = fit_camera(self.camera, width, height)
-        return View(covering.image[:, rows, columns], camera, depth, self.name, confidence)
+        return self.cover(width, height).crop(crop.left, crop.top, width, height)
 
     def cover(self, width: int, height: int) -> "View":
         """View resized to the smallest size of its own shape that covers ``width`` x ``height``, nothing cut off."""
         crop = _Crop.cover(self.camera.width, self.camera.height, width, height)
-        image = interpolate(self.image[None], (crop.height, crop.width), mode="bilinear", antialias=True)[0]
-        depth = None if self.depth is None else resize_depth(self.depth, crop.width, crop.height)
-        confidence = self.confidence
-        if confidence is not None:
-            confidence = interpolate(confidence[None, None], (crop.height, crop.width), mode="area")[0, 0]
-        camera = self.camera.resize(crop.width, crop.height)
-        return View(image.clamp(0, 1), camera, depth, self.name, confidence)
+        return self.resize(crop.width, crop.height)
 
     @classmethod
     def from_files(
@@ -97,7 +125,7 @@ class View:
         depth_invalid: float | None = None,
         world_to_camera: Tensor | None = None,
     ) -> "View":
-        """Read a picture and its depth.
+        """A view from a picture file and a depth file.
 
         Args:
             image: picture file; grey, RGBA, 16-bit and EXIF rotation come out right.
@@ -112,8 +140,11 @@ class View:
             depth_invalid: stored value that means "no data", besides 0.
             world_to_camera: ``[4, 4]``; the identity by default.
 
+        Returns:
+            View of the picture's size.
+
         Raises:
-            FileError, InputError: see ``files.images.read_image``, ``depth.files.read_depth`` and ``Camera``.
+            FileError, InputError: see ``files.images.read_image``, ``depth.maps.read_depth`` and ``Camera``.
         """
         picture = read_image(image)
         height, width = picture.shape[-2:]
@@ -128,6 +159,20 @@ class View:
             stored = read_depth(depth, unit=depth_unit, kind=depth_kind, invalid=depth_invalid)
             found = fit_depth(stored, width, height)
         return cls(picture, camera.check(), found, Path(image).name)
+
+
+def resize_image(image: Tensor, width: int, height: int) -> Tensor:
+    """Resize a picture, bilinear, and smoothed where it gets smaller.
+
+    Args:
+        image: [C, H, W] in [0, 1].
+        width: columns wanted, at least 1.
+        height: rows wanted, at least 1.
+
+    Returns:
+        [C, height, width] in [0, 1].
+    """
+    return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
 def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:
@@ -145,7 +190,16 @@ def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:
 
 
 def fit_camera(camera: Camera, width: int, height: int) -> Camera:
-    """Camera, or trajectory, of the picture that :meth:`View.fit` makes."""
+    """Camera of the picture that :meth:`View.fit` makes.
+
+    Args:
+        camera: one camera or a batch [F].
+        width: columns of the video.
+        height: rows of the video.
+
+    Returns:
+        The cameras, of that size.
+    """
     crop = _Crop.cover(camera.width, camera.height, width, height)
     return camera.resize(crop.width, crop.height).crop(crop.left, crop.top, width, height)
 
@@ -165,12 +219,3 @@ class _Crop:
         scale = max(width / from_width, height / from_height)
         covering = max(width, math.ceil(from_width * scale - 0.5)), max(height, math.ceil(from_height * scale - 0.5))
         return cls(*covering, (covering[0] - width) // 2, (covering[1] - height) // 2)
-
-
-def to_device(view: View, device: torch.device) -> View:
-    """Picture, depth and confidence on a device; cameras stay on the CPU."""
-    depth = view.depth
-    if depth is not None:
-        depth = replace(depth, values=depth.values.to(device), valid=depth.valid.to(device))
-    confidence = None if view.confidence is None else view.confidence.to(device)
-    return replace(view, image=view.image.to(device), depth=depth, confidence=confidence)

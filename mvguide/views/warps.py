@@ -9,11 +9,12 @@ from torch.nn.functional import avg_pool2d
 
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.masks import close_pinholes, dilate_holes, fill_pinholes, smeared_depth
+from mvguide.geometry.hole_filling import close_pinholes, fill_pinholes
+from mvguide.geometry.masks import dilate_holes, smeared_depth
 from mvguide.geometry.merge import Merged, Quality, merge, view_quality
 from mvguide.geometry.warp import Warp, splat
 from mvguide.views.moments import Moments
-from mvguide.views.view import View, to_device
+from mvguide.views.view import View
 
 SUPERSAMPLING = 2
 """Views are warped at up to this many times the video's resolution: fewer cracks, and less aliasing."""
@@ -103,7 +104,7 @@ def _prepare(view: View, width: int, height: int, device: torch.device) -> View:
     """The view at the resolution that it is warped at, without pixels whose depth belongs to no surface."""
     scale = max(1, min(SUPERSAMPLING, view.camera.width // width, view.camera.height // height))
     # Not cropped: what the video's shape cuts off on the sides may come into view.
-    source = to_device(view.cover(width * scale, height * scale), device)
+    source = view.cover(width * scale, height * scale).to(device)
     depth = source.require_depth()
     usable = depth.valid & ~smeared_depth(depth.values)
     if not bool(usable.any()):

@@ -1,9 +1,7 @@
-"""Cameras, files and damage that the tests of the camera readers share."""
+"""Cameras and files that the tests of the camera readers share."""
 
 import json
-import random
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from mvguide.cameras.posed import PosedImages
 from mvguide.cameras.redwood import write_log
 from mvguide.cameras.transforms import write_transforms
 from mvguide.cameras.tum import write_tum
-from mvguide.errors import MvguideError
 from mvguide.geometry.camera import Camera
 
 SIZE = (200, 150)
@@ -87,6 +84,7 @@ def write_all(folder: Path) -> dict[str, Path]:
         "log": folder / "path.log",
         "matrices": folder / "path.txt",
         "tum": folder / "path.tum",
+        "rows": folder / "path.kitti",
         "mvsnet": folder / "00000000_cam.txt",
         "llff": folder / "poses_bounds.npy",
     }
@@ -98,6 +96,7 @@ def write_all(folder: Path) -> dict[str, Path]:
     write_log(paths["log"], cameras)
     write_matrices(paths["matrices"], cameras)
     write_tum(paths["tum"], cameras)
+    np.savetxt(paths["rows"], cameras.camera_to_world[:, :3].reshape(2, 12).numpy())
     paths["mvsnet"].write_text(mvsnet_text(cameras[0]))
     np.save(paths["llff"], llff_table(cameras))
     write_colmap(folder / "text", cameras, names, torch.eye(3))
@@ -108,42 +107,3 @@ def write_all(folder: Path) -> dict[str, Path]:
         for part in ("cameras", "images", "points3D"):
             paths[f"colmap {place} {part}"] = folder / place / f"{part}.{suffix}"
     return paths
-
-
-def damage(content: bytes, kind: str, seed: int, others: list[bytes]) -> bytes:
-    """Bytes as they come out of a bad disk, a broken download or a wrong click."""
-    chance = random.Random(seed)
-    if kind == "noise":
-        return chance.randbytes(chance.randrange(200))
-    if kind == "other":
-        return chance.choice(others)
-    if kind == "cut":
-        return content[: chance.randrange(len(content) + 1)]
-    if kind == "spliced":
-        start, end = sorted(chance.randrange(len(content) + 1) for _ in range(2))
-        return content[:start] + content[end:]
-    changed = bytearray(content)
-    if kind == "huge":  # a count or a size becomes enormous
-        start = chance.randrange(len(changed))
-        changed[start : start + 8] = bytes([255] * chance.randrange(1, 8))[: len(changed) - start]
-        return bytes(changed)
-    if kind == "words":  # text of the right form with wrong numbers
-        words = content.split(b" ")
-        for _ in range(chance.randrange(1, 4)):
-            words[chance.randrange(len(words))] = chance.choice(_WORDS)
-        return b" ".join(words)
-    for _ in range(chance.randrange(1, 6)):
-        changed[chance.randrange(len(changed))] = chance.randrange(256)
-    return bytes(changed)
-
-
-_WORDS = [b"nan", b"inf", b"-1", b"0", b"1e308", b"-1e308", b"1e999", b"9" * 400, b"x", b"", b"\n", b"0x10", b"1e-320"]
-DAMAGES = ["noise", "other", "cut", "spliced", "huge", "words", "flipped"]
-
-
-def result_or_error(reader: Callable[..., PosedImages], *arguments, **options) -> PosedImages | MvguideError:
-    """What a reader gives, or the one kind of error that it may raise; any other goes through and fails the test."""
-    try:
-        return reader(*arguments, **options)
-    except MvguideError as error:
-        return error

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mvguide.cameras.colmap import read_colmap
 from mvguide.cameras.colmap_text import write_colmap
-from mvguide.cameras.formats import find_format, read_cameras
+from mvguide.cameras.formats import find_formats, read_cameras
 from mvguide.cameras.matrices import write_matrices
 from mvguide.cameras.redwood import write_log
 from mvguide.cameras.transforms import read_transforms, write_transforms
@@ -113,6 +113,8 @@ def test_a_camera_that_moved_right_and_looks_right_by_hand(tmp_path):
     half = math.sqrt(0.5)
     (tmp_path / "a.log").write_text(f"0 0 1\n{rows}\n")
     (tmp_path / "a.pose.txt").write_text(rows)
+    for count in (12, 16):
+        (tmp_path / f"rows{count}").write_text(" ".join(rows.split()[:count]) + "\n")
     (tmp_path / "a.tum").write_text(f"# a comment\n12.5 2 0 0 0 {half} 0 {half}\n")
     down, right, back = (0, 1, 0), (0, 0, -1), (-1, 0, 0)
     row = np.column_stack([down, right, back, (2, 0, 0), (150, 200, 170)]).ravel().tolist()
@@ -124,8 +126,9 @@ def test_a_camera_that_moved_right_and_looks_right_by_hand(tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "cameras.txt").write_text("1 SIMPLE_PINHOLE 200 150 9 90 70\n")
     (tmp_path / "m" / "images.txt").write_text(f"1 {half} 0 {-half} 0 0 0 -2 1 a.png\n\n")
-    options = {"a.log": GIVEN, "a.pose.txt": GIVEN, "a.tum": GIVEN, "a_cam.txt": {"size": SIZE}}
-    for name in ("a.log", "a.pose.txt", "a.tum", "poses_bounds.npy", "a_cam.txt", "m"):
+    poses_only = ("a.log", "a.pose.txt", "a.tum", "rows12", "rows16")
+    options = dict.fromkeys(poses_only, GIVEN) | {"a_cam.txt": {"size": SIZE}}
+    for name in (*poses_only, "poses_bounds.npy", "a_cam.txt", "m"):
         camera = read_cameras(tmp_path / name, **options.get(name, {})).images[0].camera
         assert torch.allclose(camera.center, torch.tensor([2.0, 0, 0], dtype=torch.float64), atol=1e-12), name
         assert torch.allclose(camera.forward, torch.tensor([1.0, 0, 0], dtype=torch.float64), atol=1e-12), name
@@ -354,22 +357,22 @@ def test_options_are_asked_for_and_refused(tmp_path):
 def test_formats_are_found_by_name_and_content(tmp_path):
     paths = write_all(tmp_path / "all")
     for name, path in paths.items():
-        assert find_format(path).name == name.split()[0], name
+        assert find_formats(path)[0].name == name.split()[0], name
         bare = tmp_path / "bare"
         if not name.startswith("colmap") and name not in ("transforms", "llff"):
             bare.write_bytes(path.read_bytes())
-            assert find_format(bare).name == name, name
+            assert find_formats(bare)[0].name == name, name
     folder = tmp_path / "all"
     for name, found in [
         ("transforms.json", "transforms"),
         ("poses_bounds.npy", "llff"),
         ("00000000_cam.txt", "mvsnet"),
     ]:
-        assert find_format(folder).name == found
+        assert find_formats(folder)[0].name == found
         (folder / name).unlink()
     with pytest.raises(FileError, match="holds no camera file that is known by name"):
-        find_format(folder)
-    assert find_format(folder / "binary").name == "colmap"
+        find_formats(folder)
+    assert find_formats(folder / "binary")[0].name == "colmap"
     for missing in (tmp_path / "none", "x" * 5000, "a\0b"):
         with pytest.raises(FileError):
             read_cameras(missing)

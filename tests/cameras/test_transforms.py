@@ -11,6 +11,7 @@ from PIL import Image
 from mvguide.cameras.transforms import read_transforms, write_transforms
 from mvguide.errors import FileError, InputError, MvguideError, OutputError
 from mvguide.geometry.camera import Camera
+from tests.mutations import JSON, damaged, result_or_error
 
 LEGO = Path(__file__).resolve().parents[2] / "../shared/data/nerf_lego"
 
@@ -198,24 +199,11 @@ def test_lego_cameras_look_at_the_model():
     assert (up_in_picture[0][..., 1] <= 400 + 1e-6).all()
 
 
-def result_or_error(reader, *arguments, **options):
-    """What a reader gives, or the one kind of error that it may raise; any other goes through and fails the test."""
-    try:
-        return reader(*arguments, **options)
-    except MvguideError as error:
-        return error
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("transforms")
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=12,
-)
 KEYS = ["w", "h", "fl_x", "fl_y", "cx", "cy", "k1", "camera_model", "frames", "file_path", "transform_matrix"]
 
 
@@ -224,16 +212,9 @@ KEYS = ["w", "h", "fl_x", "fl_y", "cx", "cy", "k1", "camera_model", "frames", "f
 def test_damaged_files_raise_nothing_else(folder, data):
     path = folder / "damaged.json"
     text = json.dumps(document_of()).encode()
-    kind = data.draw(st.sampled_from(["noise", "cut", "flipped", "json", "entry"]))
-    if kind == "noise":
-        content = data.draw(st.binary(max_size=100))
-    elif kind == "cut":
-        content = text[: data.draw(st.integers(0, len(text)))]
-    elif kind == "flipped":
-        changed = bytearray(text)
-        for _ in range(data.draw(st.integers(1, 5))):
-            changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-        content = bytes(changed)
+    kind = data.draw(st.sampled_from(["bytes", "json", "entry"]))
+    if kind == "bytes":
+        content = data.draw(damaged(text))
     elif kind == "json":
         content = json.dumps(data.draw(JSON)).encode()
     else:

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mvguide.cli import main
-from mvguide.config import InputConfig
+from mvguide.config.input_options import InputConfig
+from mvguide.config.parsing import load_settings
 from mvguide.errors import MvguideError
 from mvguide.files.images import read_image, write_png
 from mvguide.files.video import read_video
-from mvguide.inputs import load_inputs, with_scene
+from mvguide.inputs.loading import load_inputs
 from mvguide.scenes import packaged_scene
-from tests.cameras.camera_cases import DAMAGES, damage
+from tests.mutations import damaged
 from tests.real_data import DATA, needs_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def test_every_scene_previews_without_warnings_and_renders(scene: Path, tmp_path
 def test_two_views_are_pinned_at_both_ends(tmp_path: Path) -> None:
     scene = ROOT / "configs" / "scenes" / "two_views.yaml"
     assert run("render", "--scene", str(scene), *QUICK, "--steps", "8", "--out", str(tmp_path / "out")) == 0
-    inputs = load_inputs(with_scene(InputConfig(scene=str(scene))))
+    inputs = load_inputs(load_settings(InputConfig, scene=str(scene)))
     for view, name in ((inputs.views[0], "0000.png"), (inputs.views[1], "0007.png")):
         found, there = read_image(tmp_path / "out" / "images" / name), view.fit(64, 64).image
         assert float(-10 * ((found - there) ** 2).mean().log10()) > 25, name
@@ -141,11 +141,11 @@ def test_damaged_scene_files_raise_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "scene.yaml"
 
     @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(DAMAGES), st.integers(0, 2**32))
-    def check(kind: str, seed: int) -> None:
-        path.write_bytes(damage(good, kind, seed, others))
+    @given(damaged(good, others))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
         try:
-            load_inputs(with_scene(InputConfig(scene=str(path))))
+            load_inputs(load_settings(InputConfig, scene=str(path)))
         except MvguideError as error:
             assert "\n" not in str(error)
             assert len(str(error)) < 700

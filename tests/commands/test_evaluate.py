@@ -13,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch.nn.functional import interpolate
 
 from mvguide.cameras.transforms import write_transforms
 from mvguide.cli import main
@@ -22,7 +23,7 @@ from mvguide.evaluation.metrics import psnr
 from mvguide.evaluation.rendered import read_result
 from mvguide.files.images import read_image, write_png
 from mvguide.files.video import write_video
-from mvguide.geometry.masks import push_pull_fill
+from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.scenes import packaged_scene
 from mvguide.views.view import fit_camera
 from mvguide.views.warps import warp_views
@@ -216,7 +217,9 @@ def test_without_depth_of_the_held_out_pictures(scene: Path, tmp_path: Path) -> 
     found = document(tmp_path / "out")
     assert found["frames"] == [0, 1, 2]
     assert found["rows"]["result"]["reprojection"] is None
-    assert re.search("no reprojection error, for want of depth .* depth maps for", found["notes"][0])
+    assert re.search(
+        "no reprojection error, because depth of the held-out pictures is missing: .* depth maps for", found["notes"][0]
+    )
     assert "## Notes" in (tmp_path / "out" / "evaluation.md").read_text()
 
 
@@ -248,11 +251,11 @@ def sentence(capsys, *arguments: str) -> str:
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2]"], "4 true frames for 3 of the result; give as many"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,9]"], "give numbers from 0 to 4"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,2]"], "each at most once"),
-        (["RESULT", "--truth", "IMAGES", "--steps", "3"], "--steps is for rendering a scene"),
+        (["RESULT", "--truth", "IMAGES", "--steps", "3"], "there is no option --steps"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,3]", "--perceptual_weights", "w.pth"], "w.pth does not"),
         (["IMAGES", "--truth", "IMAGES"], r"has no images/\*.png; give a folder that mvguide render wrote"),
         (["nowhere", "--truth", "IMAGES"], "nowhere is not a folder"),
-        ([], "no camera file was given; give --cameras"),
+        ([], "no result was given; give a result folder"),
         (["--scene", "SCENE"], "every picture is a view, .* name the views with --use"),
         (["--scene", "SCENE", "--use", "[0, 1]", "--held_out", "[1]"], "images/b.png is named by use and by held_out"),
         (["--scene", "SCENE", "--use", "[0, 1, 2, 3]"], "none is held out to compare with"),
@@ -312,9 +315,12 @@ def test_compare_fits_other_sizes_and_refuses_other_counts(copied: Path, tmp_pat
     shutil.copytree(copied / "render", large)
     video = read_result(large)
     grown = video.cameras.resize(64, 48)
-    for name in video.names:
+    for name, pinned in zip(video.names, video.pinned.tolist(), strict=True):
         for part in ("images", "masks", "warps"):
             write_png(large / part / name, torch.full((3, 48, 64), 0.25))
+        if pinned:
+            picture = interpolate(read_image(copied / "render" / "warps" / name)[None], (64, 64), mode="bilinear")[0]
+            write_png(large / "warps" / name, picture[:, 8:56])
     write_transforms(large / "transforms.json", grown, video.names)
     found = compare_folders([copied, large])
     assert found.videos["large"].shape == found.videos["out"].shape
@@ -327,6 +333,28 @@ def test_compare_fits_other_sizes_and_refuses_other_counts(copied: Path, tmp_pat
     write_transforms(short / "transforms.json", video.cameras[:4], video.names[:4])
     with pytest.raises(MvguideError, match="short has 4 frames, but .* has 5"):
         compare_folders([copied, short])
+
+
+def test_compare_refuses_another_scene_and_tells_of_another_path(copied: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(copied, other)
+    for name in ("0001.png", "0004.png"):
+        write_png(other / "truth" / name, read_image(copied / "truth" / name).flip(-1))
+    found = compare_folders([copied, other], ["a", "b"])
+    assert (
+        "b is of another camera path than a: what frame 1 should be differs; the truth on the sheet is that of a"
+        in (found.notes)
+    )
+    for name in ("0000.png", "0003.png"):
+        write_png(other / "truth" / name, read_image(copied / "truth" / name).flip(-1))
+    with pytest.raises(MvguideError, match=r"b shows another scene than a: what frame 0 should be differs by \d+ dB"):
+        compare_folders([copied, other], ["a", "b"])
+    plain = tmp_path / "plain"
+    shutil.copytree(copied / "render", plain)
+    assert len(compare_folders([copied, plain], ["a", "b"]).videos) == 3
+    write_png(plain / "warps" / "0000.png", read_image(copied / "render" / "warps" / "0000.png").flip(-1))
+    with pytest.raises(MvguideError, match="b shows another scene than a"):
+        compare_folders([copied, plain], ["a", "b"])
 
 
 def test_compare_tells_results_apart(copied: Path) -> None:

@@ -1,8 +1,8 @@
 """Presets: what they fill, what they leave, and that the released methods run by one option."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,32 +10,41 @@ import torch
 from PIL import Image
 
 from mvguide.cli import main
-from mvguide.config import GuidanceConfig, RenderConfig
-from mvguide.config.presets import GUIDANCE, with_preset
+from mvguide.config.parsing import load_settings
+from mvguide.config.presets import PRESETS
+from mvguide.config.render_options import RenderConfig
 from mvguide.diffusion.schedule import load_sigmas
+from mvguide.guidance.guides import TopShare
 from mvguide.tables.search import search_hypers
 from mvguide.tables.table import LambdaTable
 
 
+def settings(**given: Any) -> RenderConfig:
+    return load_settings(RenderConfig, **given)
+
+
 def test_a_preset_fills_what_was_left_unset() -> None:
-    assert with_preset(RenderConfig()) == RenderConfig()
-    filled = with_preset(RenderConfig(guidance=GuidanceConfig(preset="nvs_solver_dgs")))
+    assert settings() == RenderConfig()
+    filled = settings(guidance={"preset": "nvs_solver_dgs"})
     assert (filled.sigmas, filled.cfg_min, filled.cfg_max, filled.hole_radius) == ("sigmas_100", 1, 3, 2)
-    told = filled.guidance
-    assert (told.kind, told.table, told.rule, told.distances) == ("top_share", "search", "released", "frame")
-    assert (told.floor, told.count_holes, told.cell_coverage) == (0.2, True, 0.8125)
-    post = with_preset(RenderConfig(guidance=GuidanceConfig(preset="nvs_solver_post"))).guidance
+    guidance: Any = filled.guidance
+    assert (guidance.kind, guidance.table, guidance.rule) == ("top_share", "search", "released")
+    assert guidance.distances == "frame"
+    assert (guidance.floor, guidance.count_holes, guidance.cell_coverage) == (0.2, True, 0.8125)
+    assert guidance.guide() == TopShare(floor=0.2, count_holes=True)
+    post: Any = settings(guidance={"preset": "nvs_solver_post"}).guidance
     assert (post.kind, post.step_size, post.through_network) == ("posterior_gradient", 0.02, False)
 
 
-@pytest.mark.parametrize("preset", sorted(GUIDANCE))
+@pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_what_was_given_wins(preset: str) -> None:
+    """Also where it equals the default."""
     for given in ({"floor": 0.6}, {"count_holes": False}, {"kind": "blend"}, {"rule": "exact"}, {"cell_coverage": 0.5}):
-        guidance = GuidanceConfig(preset=preset, **given)  # type: ignore[arg-type]
-        assert vars(with_preset(RenderConfig(guidance=guidance)).guidance).items() >= given.items()
-    unset = RenderConfig(guidance=GuidanceConfig(preset=preset))  # type: ignore[arg-type]
-    for given in ({"cfg_max": 1.0}, {"hole_radius": 0}, {"sigmas": "sigmas_25"}, {"steps": 4, "sigmas": None}):
-        assert vars(with_preset(replace(unset, **given))).items() >= given.items()
+        assert vars(settings(guidance={"preset": preset, **given}).guidance).items() >= given.items()
+    for given in ({"cfg_max": 1.0}, {"hole_radius": 0}, {"sigmas": "sigmas_25"}):
+        assert vars(settings(guidance={"preset": preset}, **given)).items() >= given.items()
+    few = settings(guidance={"preset": preset}, steps=4)
+    assert (few.steps, few.sigmas) == (4, None)
 
 
 @pytest.fixture
@@ -81,7 +90,9 @@ def test_presets_with_few_steps(folder: Path) -> None:
 
 
 def test_every_new_guide_runs_from_the_command_line(folder: Path) -> None:
-    options = {"mask": "soft", "ramp": 1, "confidence": 0.5, "hole_weight": 0.3, "resample": 1, "tiles": 2}
+    options = {"mask": "soft", "ramp": 1, "confidence": 0.5, "hole_weight": 0.3, "tiles": 2}
     words = [word for name, value in options.items() for word in (f"--guidance.{name}", str(value))]
-    settings = run("--steps", "2", "--guidance.kind", "posterior_gradient", *words)["settings"]
+    settings = run("--steps", "2", "--guidance.kind", "posterior_gradient", "--guidance.resample", "1", *words)
+    settings = settings["settings"]
     assert settings.items() >= options.items()
+    assert "repeats=1" in settings["solver"]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mvguide.depth.kind import FAR
-from mvguide.depth.maps import Depth, fit_depth, read_depth, resize_depth
+from mvguide.depth.maps import Depth, fit_depth, read_depth
 from mvguide.errors import FileError, InputError, MvguideError
+from tests.mutations import damaged, result_or_error
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="shared data is not here")
@@ -290,24 +291,24 @@ def test_pfm_headers(tmp_path):
 def test_resizing_takes_the_nearest_centre_and_mixes_nothing():
     values = torch.tensor([[1.0, 9.0], [0.0, 5.0]])
     depth = Depth(values, values > 0, True)
-    bigger = resize_depth(depth, 6, 4)
+    bigger = depth.resize(6, 4)
     assert bigger.values.tolist() == [[1, 1, 1, 9, 9, 9]] * 2 + [[0, 0, 0, 5, 5, 5]] * 2
     assert torch.equal(bigger.valid, bigger.values > 0)
-    again = resize_depth(bigger, 2, 2)
+    again = bigger.resize(2, 2)
     assert torch.equal(again.values, values)
     assert again.is_metric
     line = Depth(torch.arange(1.0, 11.0)[None], torch.ones(1, 10, dtype=torch.bool), False)
-    assert resize_depth(line, 5, 1).values.tolist() == [[2, 4, 6, 8, 10]]
-    assert resize_depth(line, 3, 1).values.tolist() == [[2, 6, 9]]
+    assert line.resize(5, 1).values.tolist() == [[2, 4, 6, 8, 10]]
+    assert line.resize(3, 1).values.tolist() == [[2, 6, 9]]
     with pytest.raises(InputError, match="resized to 0 x 3"):
-        resize_depth(depth, 0, 3)
+        depth.resize(0, 3)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 90), st.integers(1, 90))
 def test_resizing_is_within_half_a_pixel(height, width, new_height, new_width):
     values = (1 + torch.arange(height)[:, None] * 100 + torch.arange(width)).float()
-    resized = resize_depth(Depth(values, values > 0, True), new_width, new_height).values - 1
+    resized = Depth(values, values > 0, True).resize(new_width, new_height).values - 1
     rows, columns = resized // 100, resized % 100
     wanted_rows = (torch.arange(new_height) + 0.5) * height / new_height - 0.5
     wanted_columns = (torch.arange(new_width) + 0.5) * width / new_width - 0.5
@@ -323,14 +324,6 @@ def test_fit_takes_the_same_shape_and_refuses_another():
     for width, height in [(100, 150), (300, 210), (150, 110), (160, 100), (75, 53)]:
         with pytest.raises(InputError, match=rf"depth is 150 x 100, but the picture is {width} x {height}"):
             fit_depth(depth, width, height)
-
-
-def result_or_error(reader, *arguments, **options):
-    """What a reader gives, or the one kind of error that it may raise; any other goes through and fails the test."""
-    try:
-        return reader(*arguments, **options)
-    except MvguideError as error:
-        return error
 
 
 @pytest.fixture(scope="module")
@@ -354,24 +347,10 @@ def test_damaged_files_raise_nothing_else(folder, name):
     path = folder / f"damaged{Path(name).suffix}"
 
     @settings(max_examples=200, deadline=None)
-    @given(st.data())
-    def run(data):
-        original = everything[name]
-        kind = data.draw(st.sampled_from(["noise", "cut", "flipped", "head", "other"]))
-        if kind == "noise":
-            content = data.draw(st.binary(max_size=200))
-        elif kind == "other":
-            content = everything[data.draw(st.sampled_from(sorted(everything)))]
-        elif kind == "cut":
-            content = original[: data.draw(st.integers(0, len(original)))]
-        else:
-            changed = bytearray(original)
-            last = min(len(changed), 128) if kind == "head" else len(changed)
-            for _ in range(data.draw(st.integers(1, 6))):
-                changed[data.draw(st.integers(0, last - 1))] = data.draw(st.integers(0, 255))
-            content = bytes(changed)
+    @given(damaged(everything[name], list(everything.values())), st.sampled_from([None, "depth", "disparity"]))
+    def run(content, kind):
         path.write_bytes(content)
-        depth = result_or_error(read_depth, path, kind=data.draw(st.sampled_from([None, "depth", "disparity"])))
+        depth = result_or_error(read_depth, path, kind=kind)
         if isinstance(depth, MvguideError):
             assert str(path) in str(depth)
             return
@@ -439,3 +418,32 @@ def test_struct_of_the_pfm_reader_matches_the_definition(tmp_path):
     # Two rows written by hand: the file's first row is the picture's last.
     (tmp_path / "a.pfm").write_bytes(b"Pf\n2 2\n1.0\n" + struct.pack(">4f", 3, 4, 1, 2))
     assert read_depth(tmp_path / "a.pfm", kind="depth").values.tolist() == [[1, 2], [3, 4]]
+
+
+def test_crops_keep_values_validity_and_unit(tmp_path):
+    depth = Depth(torch.arange(12.0).view(3, 4), torch.arange(12).view(3, 4) > 0, is_metric=False)
+    part = depth.crop(1, 2, 3, 1)
+    assert part.values.tolist() == [[9, 10, 11]]
+    assert part.valid.all()
+    assert not part.is_metric
+    assert torch.equal(depth.to("cpu").values, depth.values)
+    for box in ((-1, 0, 2, 2), (2, 0, 3, 1), (0, 0, 0, 1)):
+        with pytest.raises(InputError, match="leaves the depth map of 4 x 3"):
+            depth.crop(*box)
+
+
+def test_depth_without_an_inverse_is_no_data(tmp_path):
+    with pytest.raises(FileError, match="no depth that can be told from 0 or infinity"):
+        read_depth(saved(tmp_path / "a.npy", np.full((4, 4), 1e-40)), kind="depth")
+    depth = read_depth(saved(tmp_path / "b.npy", np.array([[1e-40, 1.0]])), kind="depth")
+    assert depth.valid.tolist() == [[False, True]]
+
+
+def test_how_much_a_map_was_enlarged_is_kept_and_bounded():
+    depth = Depth(torch.ones(3, 4), torch.ones(3, 4, dtype=torch.bool), True)
+    fitted = fit_depth(depth, 64, 48)
+    assert fitted.enlarged == 16
+    assert fitted.crop(0, 0, 9, 9).enlarged == fitted.resize(8, 6).enlarged == 16
+    assert fit_depth(depth, 2, 1).enlarged == fit_depth(depth, 4, 3).enlarged == 1
+    with pytest.raises(InputError, match="depth is 4 x 3, but the picture is 640 x 480: 160 times larger, and 16 is"):
+        fit_depth(depth, 640, 480)

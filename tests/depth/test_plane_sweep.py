@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from mvguide.depth.maps import Depth, resize_depth
+from mvguide.depth.maps import Depth
 from mvguide.depth.plane_sweep import depth_range, plane_sweep
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
@@ -18,7 +18,7 @@ def shrunk(views: list[PosedView], width: int) -> tuple[torch.Tensor, Camera, De
     height = round(views[0].camera.height * width / views[0].camera.width)
     images = torch.stack([interpolate(view.image[None], (height, width), mode="area")[0] for view in views])
     cameras = stack([view.camera.resize(width, height) for view in views])
-    return images, cameras, resize_depth(views[0].depth, width, height)
+    return images, cameras, views[0].depth.resize(width, height)
 
 
 def errors(found: Depth, confidence: torch.Tensor, truth: Depth) -> tuple[float, float]:

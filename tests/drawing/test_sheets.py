@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
-from mvguide.drawing.sheets import mark_holes, pick_columns, plot_table, video_sheet
+from mvguide.drawing.sheets import mark_holes, pick_columns, video_sheet
+from mvguide.drawing.table_plot import plot_table
 from mvguide.tables.table import LambdaTable
 
 

@@ -1,12 +1,14 @@
 """Which frames and regions count, and how errors are drawn."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mvguide.drawing.error_pictures import BRIGHTEST, error_frames, heat
 from mvguide.errors import InputError
 from mvguide.evaluation.report import cell, table
-from mvguide.evaluation.scores import Truth, score
+from mvguide.evaluation.scores import Truth, score_video
 from mvguide.geometry.camera import Camera, stack
 
 
@@ -27,7 +29,7 @@ def test_given_frames_and_other_regions_do_not_count() -> None:
     frames[0] = 0  # the given frame is nobody's fault
     frames[1] += 0.1 * (1 - known.visible[1])
     frames[2] += 0.2 * (1 - known.visible[2])
-    found = score(frames, known)
+    found = score_video(frames, known)
     assert found.means["psnr seen"] == 100
     assert found.means["psnr holes"] == pytest.approx((20 + 13.979) / 2, abs=1e-2)
     assert found.per_frame["psnr whole"][0] < 10
@@ -36,18 +38,28 @@ def test_given_frames_and_other_regions_do_not_count() -> None:
     assert found.temporal["flicker ratio"] > 1
 
 
+@pytest.mark.parametrize(("pinned", "measured"), [([True, False, False], True), ([True, False, True], False)])
+def test_what_an_input_view_shows_beside_itself_is_no_reprojection_error(pinned: list[bool], measured: bool) -> None:
+    """A filled warp of an input view agrees with that view by construction, however wrong it is."""
+    depth = torch.full((3, 32, 32), 2.0)
+    known = replace(truth(pinned), depth=depth, valid=torch.ones(3, 32, 32, dtype=torch.bool))
+    figures = score_video(known.frames, known).temporal
+    assert (figures["reprojection"] is not None) == measured
+    assert (figures["reprojection ratio"] is not None) == measured
+
+
 def test_a_handful_of_pixels_is_no_region() -> None:
     small = truth([False] * 3, hole=2)
-    assert score(small.frames, small).means["psnr holes"] is None, "4 of 1024 pixels"
+    assert score_video(small.frames, small).means["psnr holes"] is None, "4 of 1024 pixels"
     larger = truth([False] * 3, hole=3)
-    assert score(larger.frames, larger).means["psnr holes"] == 100
+    assert score_video(larger.frames, larger).means["psnr holes"] == 100
 
 
 def test_there_must_be_something_to_score() -> None:
     with pytest.raises(InputError, match="every true frame is one of the input views"):
         truth([True, True, True])
     with pytest.raises(InputError, match="do not fit the true ones"):
-        score(torch.rand(2, 3, 32, 32), truth([False] * 3))
+        score_video(torch.rand(2, 3, 32, 32), truth([False] * 3))
 
 
 def test_errors_are_drawn_by_their_size_with_a_line_around_holes() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mvguide.errors import FileError, InputError, MvguideError, OutputError
 from mvguide.files import video
 from mvguide.files.video import read_video, write_video
+from tests.mutations import damaged, result_or_error
 
 
 def clip(frames: int, height: int, width: int) -> torch.Tensor:
@@ -160,14 +161,6 @@ def test_a_video_too_long_for_memory_is_refused_with_the_way_out(tmp_path, monke
     assert len(read_video(tmp_path / "a.mp4", max_frames=4)) == 4
 
 
-def result_or_error(reader, *arguments, **options):
-    """What a reader gives, or the one kind of error that it may raise; any other goes through and fails the test."""
-    try:
-        return reader(*arguments, **options)
-    except MvguideError as error:
-        return error
-
-
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory) -> tuple[Path, bytes]:
     path = tmp_path_factory.mktemp("videos") / "a.mp4"
@@ -179,17 +172,7 @@ def encoded(tmp_path_factory) -> tuple[Path, bytes]:
 @given(st.data())
 def test_damaged_videos_raise_nothing_else(encoded, data):
     path, original = encoded
-    kind = data.draw(st.sampled_from(["noise", "cut", "flipped"]))
-    if kind == "noise":
-        content = data.draw(st.binary(max_size=300))
-    elif kind == "cut":
-        content = original[: data.draw(st.integers(0, len(original)))]
-    else:
-        changed = bytearray(original)
-        for _ in range(data.draw(st.integers(1, 8))):
-            changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-        content = bytes(changed)
-    path.write_bytes(content)
+    path.write_bytes(data.draw(damaged(original)))
     frames = result_or_error(read_video, path, max_frames=10)
     if isinstance(frames, MvguideError):
         assert str(path) in str(frames)

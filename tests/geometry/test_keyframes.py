@@ -1,11 +1,11 @@
-"""Recorded paths: resampled, and moved to another start; `interpolate_cameras` is tested with the trajectories."""
+"""Key cameras at their frames, and recorded paths resampled or moved to another start."""
 
 import pytest
 import torch
 
 from mvguide.errors import InputError
-from mvguide.geometry.camera import Camera
-from mvguide.geometry.keyframes import resample_trajectory, start_at
+from mvguide.geometry.camera import Camera, stack
+from mvguide.geometry.keyframes import interpolate_cameras, key_frames, resample_trajectory, start_at
 from mvguide.geometry.trajectory import orbit, truck
 
 CAMERA = Camera.from_fov(60, 64, 48)
@@ -44,3 +44,13 @@ def test_what_cannot_be_used_is_refused() -> None:
         resample_trajectory(path, 5, method="linear")
     with pytest.raises(InputError, match="resize its cameras first"):
         start_at(path.resize(32, 24), CAMERA)
+
+
+def test_each_key_camera_is_at_its_frame() -> None:
+    keys = truck(Camera.from_fov(60, 64, 48), 5, distance=0.4, target_depth=2.0)
+    keys = stack([keys[k] for k in (0, 3, 1, 4, 2)])
+    path = interpolate_cameras(keys, 8)
+    frames = key_frames(5, 8)
+    assert frames == [0, 2, 4, 5, 7]
+    for key, frame in enumerate(frames):
+        assert (path.world_to_camera[frame] == keys.world_to_camera[key]).all()

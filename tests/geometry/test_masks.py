@@ -4,16 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from mvguide.errors import InputError
-from mvguide.geometry import close_pinholes, depth_edges, dilate_holes, latent_visible, push_pull_fill, smeared_depth
-from mvguide.geometry.masks import fill_pinholes
-
-
-def random_visible(frames: int, height: int, width: int, share: float, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(frames, 1, height, width, generator=generator) < share).float()
+from mvguide.geometry import depth_edges, dilate_holes, latent_visible, smeared_depth
+from tests.geometry.test_hole_filling import random_visible
 
 
 @settings(deadline=None, max_examples=25)
@@ -27,60 +21,6 @@ def test_dilated_holes_are_the_squares_around_holes(height: int, width: int, rad
                 rows = slice(max(0, row - radius), row + radius + 1)
                 columns = slice(max(0, column - radius), column + radius + 1)
                 assert found[frame, 0, row, column] == visible[frame, 0, rows, columns].min()
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(1, 37), st.integers(1, 37), st.floats(0.01, 0.99), st.integers(0, 99))
-def test_fill_keeps_seen_pixels_and_stays_in_their_range(height: int, width: int, share: float, seed: int) -> None:
-    visible = random_visible(2, height, width, share, seed)
-    image = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 3 - 1
-    holes = torch.where(visible > 0, image, math.nan)
-    filled = push_pull_fill(holes, visible)
-    seen = (visible > 0).expand_as(image)
-    assert torch.equal(filled[seen], image[seen])
-    for frame in range(2):
-        if not visible[frame].any():
-            assert filled[frame].abs().max() == 0
-            continue
-        for channel in range(3):
-            known = image[frame, channel][visible[frame, 0] > 0]
-            values = filled[frame, channel]
-            assert values.min() >= known.min() - 1e-5
-            assert values.max() <= known.max() + 1e-5
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (31, 17), (64, 64), (45, 80)])
-def test_fill_of_one_colour_is_that_colour(height: int, width: int) -> None:
-    visible = torch.zeros(1, 1, height, width)
-    visible[..., height // 2, width // 3] = 1
-    image = torch.tensor([0.2, -0.7, 5.0]).reshape(1, 3, 1, 1).expand(1, 3, height, width)
-    torch.testing.assert_close(push_pull_fill(image * visible, visible), image)
-
-
-def test_fill_continues_a_ramp_across_a_hole() -> None:
-    ramp = torch.linspace(0, 1, 64).expand(1, 1, 48, 64)
-    visible = torch.ones(1, 1, 48, 64)
-    visible[..., 20:26, 28:34] = 0
-    assert ((push_pull_fill(ramp, visible) - ramp).abs().max()) < 0.06
-
-
-def test_fill_takes_the_nearer_colour() -> None:
-    image, visible = torch.zeros(1, 1, 32, 64), torch.ones(1, 1, 32, 64)
-    image[..., 32:] = 1
-    visible[..., 8:56] = 0
-    filled = push_pull_fill(image, visible)
-    assert filled[..., 8:14].max() < 0.3
-    assert filled[..., 50:56].min() > 0.7
-
-
-def test_frames_are_filled_apart() -> None:
-    visible = random_visible(3, 21, 34, 0.4)
-    image = torch.rand(3, 3, 21, 34)
-    together = push_pull_fill(image, visible)
-    for frame in range(3):
-        torch.testing.assert_close(
-            together[frame : frame + 1], push_pull_fill(image[frame : frame + 1], visible[frame : frame + 1])
-        )
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4, 8, 16])
@@ -120,9 +60,7 @@ def test_bad_arguments_are_refused() -> None:
         (lambda: dilate_holes(visible, -1), "radius is -1"),
         (lambda: dilate_holes(visible, 1.5), "radius is 1.5"),
         (lambda: latent_visible(visible, 8), "30x20, which 8 does not divide"),
-        (lambda: latent_visible(visible, 0), "factor is 0"),
-        (lambda: push_pull_fill(torch.ones(2, 3, 20, 31), visible), "image and visible have shapes"),
-        (lambda: push_pull_fill(torch.ones(3, 20, 30), visible), "image and visible have shapes"),
+        (lambda: latent_visible(visible, 0), "vae_scale_factor is 0"),
         (lambda: depth_edges(torch.ones(4, 4), 0), "relative_jump is 0"),
     ]
     for make, sentence in faults:
@@ -155,37 +93,6 @@ def test_smeared_depth_leaves_steep_floors_alone() -> None:
         smeared_depth(floor, 0)
 
 
-def test_closed_pinholes_get_the_mean_of_what_is_seen_around() -> None:
-    generator = torch.Generator().manual_seed(0)
-    image, visible = torch.rand(2, 3, 9, 8, generator=generator), random_visible(2, 9, 8, 0.9)
-    closed = close_pinholes(visible)
-    filled = fill_pinholes(image.masked_fill(visible == 0, math.nan), visible, closed)
-    assert (closed > visible).any()
-    for frame, _, row, column in (closed > visible).nonzero().tolist():
-        rows, columns = slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2)
-        around = visible[frame, 0, rows, columns] > 0
-        torch.testing.assert_close(filled[frame, :, row, column], image[frame, :, rows, columns][:, around].mean(-1))
-    seen = (visible > 0).expand_as(image)
-    assert torch.equal(filled[seen], image[seen])
-    assert (filled[(closed == 0).expand_as(image)] == 0).all()
-
-
-def test_pinholes_are_closed_and_openings_are_not() -> None:
-    visible = torch.ones(1, 1, 12, 12)
-    visible[..., 3, 3] = 0  # one pixel
-    visible[..., 6, 5:8] = 0  # a crack
-    visible[..., 9:12, 9:12] = 0  # an opening at the border
-    closed = close_pinholes(visible)
-    assert closed[..., 3, 3] == 1
-    assert (closed[..., 6, 5:8] == 1).all()
-    assert (closed[..., 9:12, 9:12] == 0).all()
-    assert (closed >= visible).all()
-    assert torch.equal(close_pinholes(torch.zeros(2, 1, 4, 4)), torch.zeros(2, 1, 4, 4))
-    assert close_pinholes(visible, 8)[..., 6, 6] == 0
-    with pytest.raises(InputError, match="neighbours is 3"):
-        close_pinholes(visible, 3)
-
-
 def test_a_latent_cell_may_be_seen_in_part() -> None:
     visible = torch.zeros(1, 1, 4, 8)
     visible[..., :2, :4] = 1  # half of the first cell
@@ -194,5 +101,5 @@ def test_a_latent_cell_may_be_seen_in_part() -> None:
     assert latent_visible(visible, 4).tolist() == [[[[0, 0]]]]
     assert latent_visible(visible, 4, 0.5).tolist() == [[[[1, 1]]]]
     assert latent_visible(visible, 4, 0.6).tolist() == [[[[0, 1]]]]
-    with pytest.raises(InputError, match="share is 0"):
+    with pytest.raises(InputError, match="coverage is 0"):
         latent_visible(visible, 4, 0)

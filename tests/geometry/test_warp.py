@@ -4,10 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.profiler import ProfilerActivity, profile
 
 from mvguide.errors import InputError
-from mvguide.geometry import Camera, Warp, make_trajectory, orbit, source_to_target, splat, stack
+from mvguide.geometry import Camera, Warp, make_trajectory, orbit, source_to_target, splat, stack, zoom
+from tests.geometry.reference_splat import reference_splat
 
 WIDTH, HEIGHT = 64, 48
 
@@ -341,3 +343,78 @@ def test_cuda_equals_cpu() -> None:
         assert agree.float().mean() > 0.999
         difference = ((gpu.image.cpu() - cpu.image).abs() * agree).amax(dim=1)
         assert (difference > 1e-4).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("value", [1e-40, 1e-38, 3e38])
+@pytest.mark.parametrize("kind", ["orbit", "dolly", "truck", "zoom"])
+def test_depths_at_the_ends_of_float32(value: float, kind: str) -> None:
+    """One such pixel changes nothing else; a map of them gives finite pictures or one sentence."""
+    camera = Camera.from_fov(60, WIDTH, HEIGHT)
+    targets = make_trajectory(kind, camera, 3, 2.0)
+    plain, odd = flat(2.0), flat(2.0)
+    plain[20, 30], odd[20, 30] = 0, value
+    found = splat(noise(), odd, camera, targets)
+    assert torch.isfinite(found.image).all()
+    if value < 1:
+        assert torch.equal(found.image, splat(noise(), plain, camera, targets).image)
+        with pytest.raises(InputError, match="depth has no usable pixel"):
+            splat(noise(), flat(value), camera, targets)
+    else:
+        far = splat(noise(), flat(value), camera, targets)
+        assert torch.isfinite(far.image).all()
+        assert torch.isfinite(far.depth).all()
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("distance", [1e30, 1e40, 1e300])
+def test_cameras_out_of_all_range(axis: int, distance: float) -> None:
+    camera = Camera.from_fov(60, WIDTH, HEIGHT)
+    motion = torch.eye(4, dtype=torch.float64)
+    motion[axis, 3] = distance
+    targets = stack([replace(camera, world_to_camera=motion)])
+    if distance > 1e36:
+        with pytest.raises(InputError, match="vanishingly small against the cameras' motion"):
+            splat(noise(), flat(2.0), camera, targets)
+    else:
+        assert splat(noise(), flat(2.0), camera, targets).image.isfinite().all()
+
+
+def random_scene(seed: int) -> tuple[Tensor, Tensor, Tensor, Camera, Camera]:
+    """A 16 x 12 picture of boxes before a slanted wall, with unknown pixels, and three cameras around it."""
+    generator = torch.Generator().manual_seed(seed)
+    camera = Camera.from_intrinsics((14, 15, 8.3, 5.9), 16, 12)
+    wall = 4 + 0.1 * torch.arange(16) + 0.05 * torch.arange(12)[:, None]
+    depth = wall.clone()
+    for _ in range(3):
+        top, left = (int(torch.randint(0, size - 4, (), generator=generator)) for size in (12, 16))
+        depth[top : top + 5, left : left + 5] = 1.5 + 2 * float(torch.rand((), generator=generator))
+    valid = torch.rand(12, 16, generator=generator) < 0.9
+    degrees, elevation = (30 * torch.rand(2, generator=generator) - 15).tolist()
+    path = orbit(camera, 3, target_depth=3.0, degrees=degrees, elevation=elevation)
+    return torch.rand(3, 12, 16, generator=generator), depth, valid, camera, path
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("front_tolerance", [0.0, 0.02, 0.5])
+def test_the_fast_splat_is_the_readable_one(seed: int, front_tolerance: float) -> None:
+    image, depth, valid, camera, path = random_scene(seed)
+    fast = splat(image, depth, camera, path, valid=valid, front_tolerance=front_tolerance)
+    plain = reference_splat(image, depth, camera, path, valid, front_tolerance)
+    assert torch.equal(fast.visible, plain.visible)
+    assert 0.4 < float(plain.visible[2].mean()) < 1
+    torch.testing.assert_close(fast.image, plain.image, rtol=0, atol=1e-4)
+    torch.testing.assert_close(fast.depth, plain.depth, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("factor", "cut"), [(1.5, 1), (2.5, 2), (4.0, 3)])
+def test_an_enlarged_picture_is_the_readable_splat_of_finer_points(factor: float, cut: int) -> None:
+    image, _, _, camera, _ = random_scene(0)
+    target = stack([zoom(camera, 2, factor=factor)[1]])
+    fast = splat(image, torch.full((12, 16), 3.0), camera, target)
+    finer = interpolate(image[None], scale_factor=cut, mode="bilinear", align_corners=False)[0]
+    size = 12 * cut, 16 * cut
+    plain = reference_splat(
+        finer, torch.full(size, 3.0), camera.resize(16 * cut, 12 * cut), target, torch.ones(size, dtype=torch.bool)
+    )
+    assert fast.visible.min() == plain.visible.min() == 1
+    torch.testing.assert_close(fast.image, plain.image, rtol=0, atol=1e-4)

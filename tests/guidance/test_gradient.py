@@ -16,8 +16,8 @@ from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
 from mvguide.diffusion.solvers import Heun, Step
 from mvguide.errors import ConfigError
 from mvguide.guidance.gradient import PosteriorGradient
-from mvguide.guidance.guides import GuidanceSettings, NoGuidance, make_guidance
-from mvguide.guidance.targets import HolePull, Targets
+from mvguide.guidance.guides import NoGuidance, bind, make_guide, report
+from mvguide.guidance.targets import MaskOptions, Targets
 from mvguide.guidance.tiles import make_tiles
 from mvguide.tables.table import LambdaTable
 
@@ -75,15 +75,12 @@ def test_the_move_is_the_released_one(number: int) -> None:
     levels = load_sigmas("sigmas_25").levels
     warped = torch.from_numpy(golden["warped_latents"])[0]
     targets = Targets(warped, torch.ones_like(warped[:, :1]), torch.zeros(len(warped), dtype=torch.bool))
-    guide = PosteriorGradient(
-        targets,
-        LambdaTable(torch.from_numpy(weights), levels),
-        floor=float(golden["weight_clamp"]),
-        step_size=float(golden["lr"]),
-    )
+    released = LambdaTable(torch.from_numpy(weights), levels)
+    guide = PosteriorGradient(floor=float(golden["weight_clamp"]), step_size=float(golden["lr"]))
     x = torch.from_numpy(golden["x"])
     with torch.no_grad():  # as in the pipeline
-        move = guide.move(Waves(), x, torch.tensor(float(golden["sigma"]), dtype=torch.float64))
+        sigma = torch.tensor(float(golden["sigma"]), dtype=torch.float64)
+        move = guide.move(Waves(), x, sigma, targets, released)
     np.testing.assert_allclose(move.numpy(), golden["post_grad"], atol=1e-4)
     np.testing.assert_allclose(move.numpy(), golden["post_grad"], atol=2e-6 * golden["post_grad"].max(), rtol=1e-4)
 
@@ -92,15 +89,15 @@ def test_the_move_is_the_released_one(number: int) -> None:
 def test_the_gradient_is_the_closed_form(path: NoisePath) -> None:
     """D is linear in x with slope gain, so g is a multiple of ``gain m (D - X)``."""
     targets, denoiser = make_targets(), gaussian(path)
-    holes = HolePull(0.25)
-    guide = PosteriorGradient(targets, table(1.0), step_size=0.1, holes=holes)
+    guide = PosteriorGradient(step_size=0.1, hole_weight=0.25)
     x = torch.randn(SHAPE)
     alpha = path.alpha(HALF)
     gain = alpha * denoiser.std**2 / (alpha**2 * denoiser.std**2 + HALF**2)
     importance = targets.mask + 0.25 * (1 - targets.mask)
     expected = 2 * importance * gain * (denoiser(x, HALF) - targets.latents)
-    torch.testing.assert_close(guide.gradient(denoiser, x, HALF), expected.float(), atol=1e-5, rtol=1e-4)
-    move = guide.move(denoiser, x, HALF)
+    found = guide.gradient(denoiser, x, HALF, targets, table(1.0))
+    torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-4)
+    move = guide.move(denoiser, x, HALF, targets, table(1.0))
     torch.testing.assert_close(move, (0.1 * (alpha * HALF).sqrt() * expected / expected.std()).float())
     assert float(move.std()) == pytest.approx(0.1 * float((alpha * HALF).sqrt()), rel=1e-4)
     # Each element on its own comes nearer: the denoiser does not mix them.
@@ -112,7 +109,7 @@ def test_the_gradient_is_the_closed_form(path: NoisePath) -> None:
 def test_a_share_moves_only_what_agrees_best() -> None:
     targets, denoiser = make_targets(), gaussian()
     x = torch.randn(SHAPE)
-    moved = PosteriorGradient(targets, table(0.0), floor=0.25).gradient(denoiser, x, HALF) != 0
+    moved = PosteriorGradient(floor=0.25).gradient(denoiser, x, HALF, targets, table(0.0)) != 0
     distance = (denoiser(x, HALF) - targets.latents).abs()
     assert moved[0, 0].all(), "the pinned frame counts whole"
     for frame in range(1, FRAMES):
@@ -124,18 +121,19 @@ def test_a_share_moves_only_what_agrees_best() -> None:
 
 def test_without_the_network_it_is_the_error_itself() -> None:
     targets, denoiser = make_targets(), gaussian()
-    guide = PosteriorGradient(targets, table(1.0), through_network=False)
+    guide = PosteriorGradient(through_network=False)
     x = torch.randn(SHAPE)
-    torch.testing.assert_close(guide.gradient(denoiser, x, HALF), targets.mask * (denoiser(x, HALF) - targets.latents))
+    found = guide.gradient(denoiser, x, HALF, targets, table(1.0))
+    torch.testing.assert_close(found, targets.mask * (denoiser(x, HALF) - targets.latents))
 
 
 @pytest.mark.parametrize("settings", [{"step_size": 0.0}, {"floor": 0.0}], ids=["no step", "no weight"])
 def test_nothing_to_do_is_no_guidance(settings: dict) -> None:
     targets = replace(make_targets(), pinned=torch.zeros(FRAMES, dtype=torch.bool))
-    guide = PosteriorGradient(targets, table(0.0 if "floor" in settings else 1.0), **settings)
+    guidance = bind(PosteriorGradient(**settings), targets, table(0.0 if "floor" in settings else 1.0))
     x = 700 * torch.randn(SHAPE)
     free = sample(gaussian(), x, SCHEDULE, guidance=NoGuidance())
-    assert torch.equal(sample(gaussian(), x, SCHEDULE, guidance=guide), free)
+    assert torch.equal(sample(gaussian(), x, SCHEDULE, guidance=guidance), free)
 
 
 def test_it_draws_the_result_to_the_target() -> None:
@@ -143,9 +141,9 @@ def test_it_draws_the_result_to_the_target() -> None:
     x = 700 * torch.randn(SHAPE)
 
     def error(step_size: float) -> float:
-        guide = PosteriorGradient(targets, table(1.0), step_size=step_size)
+        guidance = bind(PosteriorGradient(step_size=step_size), targets, table(1.0))
         schedule = SigmaSchedule(karras_sigmas(30))
-        return float((sample(gaussian(), x, schedule, guidance=guide) - targets.latents).pow(2).mean())
+        return float((sample(gaussian(), x, schedule, guidance=guidance) - targets.latents).pow(2).mean())
 
     assert error(0.2) < 0.9 * error(0.05) < 0.9 * error(0.0)
 
@@ -165,22 +163,23 @@ def test_the_gradient_is_of_the_conditional_half_and_the_estimate_has_both() -> 
 
     both = CfgDenoiser(Half("with"), Half("without"), torch.full((FRAMES,), 2.0))
     with torch.no_grad():
-        guided = PosteriorGradient(make_targets(), table(1.0))(both, torch.randn(SHAPE), Step(0, 6, HALF, 0.5 * HALF))
+        step = Step(0, 6, HALF, 0.5 * HALF)
+        guided = PosteriorGradient()(both, torch.randn(SHAPE), step, make_targets(), table(1.0))
     assert calls == [("with", True), ("with", False), ("without", False)]
     assert not guided.x.requires_grad
     assert not guided.denoised.requires_grad
 
 
 def test_the_second_evaluation_of_heun_does_not_move_x() -> None:
-    guide = PosteriorGradient(make_targets(), table(1.0), step_size=0.5)
+    guide, targets = PosteriorGradient(step_size=0.5), make_targets()
     x = torch.randn(SHAPE)
     end = Step(2, 6, 0.5 * HALF, 0.5 * HALF)
-    assert guide(gaussian(), x, end).x is x
-    assert not torch.equal(guide(gaussian(), x, replace(end, sigma=HALF)).x, x)
+    assert guide(gaussian(), x, end, targets, table(1.0)).x is x
+    assert not torch.equal(guide(gaussian(), x, replace(end, sigma=HALF), targets, table(1.0)).x, x)
     # With a vanishing step it converges to the unguided solution: the moves do not break the solver.
     x = 700 * torch.randn(SHAPE)
     free = sample(gaussian(), x, SCHEDULE, Heun())
-    near = sample(gaussian(), x, SCHEDULE, Heun(), replace(guide, step_size=1e-6))
+    near = sample(gaussian(), x, SCHEDULE, Heun(), bind(replace(guide, step_size=1e-6), targets, table(1.0)))
     torch.testing.assert_close(near, free, atol=1e-3, rtol=1e-3)
 
 
@@ -211,14 +210,12 @@ def test_two_tiles_fade_into_each_other() -> None:
 def test_tiles_give_the_untiled_gradient(count: int) -> None:
     """Exactly where cells do not mix; nearly where they see their neighbours; which elements count is the same."""
     x, targets = torch.randn(SHAPE), make_targets()
-    whole = PosteriorGradient(targets, table(0.6))
-    tiled = replace(whole, tiles=count)
-    torch.testing.assert_close(
-        tiled.gradient(gaussian(), x, HALF), whole.gradient(gaussian(), x, HALF), atol=1e-6, rtol=1e-5
-    )
-    full = replace(whole, table=table(1.0))
-    expected = full.gradient(Local(), x, HALF)
-    found = replace(full, tiles=count, tile_overlap=0.5).gradient(Local(), x, HALF)
+    whole = PosteriorGradient()
+    found = replace(whole, tiles=count).gradient(gaussian(), x, HALF, targets, table(0.6))
+    expected = whole.gradient(gaussian(), x, HALF, targets, table(0.6))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    expected = whole.gradient(Local(), x, HALF, targets, table(1.0))
+    found = replace(whole, tiles=count, tile_overlap=0.5).gradient(Local(), x, HALF, targets, table(1.0))
     assert (found - expected).pow(2).mean().sqrt() < 0.05 * expected.std()
 
 
@@ -231,23 +228,20 @@ def test_what_cannot_be_is_refused() -> None:
         ({"tile_overlap": 0.9}, "tile_overlap is 0.9"),
     ]:
         with pytest.raises(ConfigError, match=sentence):
-            PosteriorGradient(targets, table(1.0), **settings)  # type: ignore[arg-type]
-        with pytest.raises(ConfigError, match=sentence):
-            GuidanceSettings(kind="posterior_gradient", **settings)  # type: ignore[arg-type]
+            PosteriorGradient(**settings)  # type: ignore[arg-type]
+    x = torch.randn(SHAPE)
     with pytest.raises(ConfigError, match="tiles is 17, which no grid fits into 14 x 12 latent cells"):
-        PosteriorGradient(targets, table(1.0), tiles=17)
+        PosteriorGradient(tiles=17).gradient(Local(), x, HALF, targets, table(1.0))
     with pytest.raises(ConfigError, match="cannot be cut into tiles"):
-        PosteriorGradient(targets, table(1.0), tiles=2).gradient(Waves(), torch.randn(SHAPE), HALF)
+        PosteriorGradient(tiles=2).gradient(Waves(), x, HALF, targets, table(1.0))
     for settings in ({"mask": "fuzzy"}, {"cell_coverage": 0.0}, {"ramp": -1.0}, {"confidence": float("nan")}):
         with pytest.raises(ConfigError, match=next(iter(settings))):
-            GuidanceSettings(**settings)  # type: ignore[arg-type]
+            MaskOptions(**settings)  # type: ignore[arg-type]
 
 
-def test_by_name_with_all_its_settings() -> None:
-    settings = GuidanceSettings("posterior_gradient", floor=0.1, step_size=0.3, tiles=2, checkpointing=False)
-    guide = make_guidance(settings, make_targets(), table(1.0))
-    assert isinstance(guide, PosteriorGradient)
-    assert (guide.floor, guide.step_size, guide.tiles, guide.checkpointing) == (0.1, 0.3, 2, False)
-    report = settings.report()
-    assert report["guidance"] == "posterior_gradient"
-    assert report["step_size"] == 0.3
+def test_by_name_with_all_its_options() -> None:
+    guide = make_guide("posterior_gradient", floor=0.1, step_size=0.3, tiles=2, checkpointing=False)
+    assert guide == PosteriorGradient(floor=0.1, step_size=0.3, tiles=2, checkpointing=False)
+    found = report(guide)
+    assert found["guidance"] == "posterior_gradient"
+    assert found["step_size"] == 0.3

@@ -11,12 +11,13 @@ import yaml
 
 from mvguide.cameras.redwood import write_log
 from mvguide.cameras.transforms import write_transforms
-from mvguide.config import InputConfig, TrajectoryConfig, ViewConfig
+from mvguide.config.input_options import InputConfig, TrajectoryOptions, ViewOptions
+from mvguide.config.parsing import load_settings
 from mvguide.errors import FileError, InputError
 from mvguide.files.images import write_png
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera, stack
-from mvguide.inputs import Inputs, load_inputs, with_scene
+from mvguide.inputs.loading import Inputs, load_inputs
 from mvguide.scenes import packaged_scene
 from mvguide.views.warps import warp_views
 from tests.real_data import DATA, needs_data, psnr
@@ -57,7 +58,7 @@ def test_the_street_keeps_its_time() -> None:
     assert len(inputs.views) == 8
     medians = [view.median_depth for view in inputs.views]
     assert max(medians) < 1.5 * min(medians), "one scale for all frames"
-    path = inputs.trajectory(TrajectoryConfig(kind="still"), 8)
+    path = inputs.trajectory(TrajectoryOptions(kind="still"), 8)
     warps = warp_views(inputs.views, path, moments=inputs.moments(8))
     for frame in range(8):
         assert torch.equal(warps.image[frame], inputs.views[frame].image)
@@ -103,18 +104,18 @@ def same(a: Inputs, b: Inputs) -> None:
 def test_a_folder_a_scene_file_and_options_say_the_same(capture: Path) -> None:
     depth = str(capture / "depth")
     by_options = load_inputs(InputConfig(cameras=str(capture / "transforms.json"), depth=depth))
-    same(by_options, load_inputs(with_scene(InputConfig(scene=str(capture), depth=depth))))
-    scene = with_scene(InputConfig(scene=str(capture / "scene.yaml")))
+    same(by_options, load_inputs(load_settings(InputConfig, scene=str(capture), depth=depth)))
+    scene = load_settings(InputConfig, scene=str(capture / "scene.yaml"))
     same(by_options, load_inputs(scene))
     assert scene.num_frames == 5
-    assert with_scene(InputConfig(scene=str(capture / "scene.yaml"), num_frames=9)).num_frames == 9
+    assert load_settings(InputConfig, scene=str(capture / "scene.yaml"), num_frames=9).num_frames == 9
     path = load_inputs(scene).trajectory(scene.trajectory, 5)
     torch.testing.assert_close(path[0].world_to_camera, by_options.views[0].camera.world_to_camera)
     torch.testing.assert_close(path[4].world_to_camera, by_options.views[1].camera.world_to_camera)
 
 
 def test_a_camera_file_is_followed_in_the_world_of_posed_views(capture: Path) -> None:
-    config = TrajectoryConfig(kind="file", file=str(capture / "transforms.json"))
+    config = TrajectoryOptions(kind="file", file=str(capture / "transforms.json"))
     posed = load_inputs(InputConfig(cameras=str(capture), depth=str(capture / "depth"), use=["b"]))
     path = posed.trajectory(config, 3)
     torch.testing.assert_close(path[2].world_to_camera, posed.views[0].camera.world_to_camera)
@@ -157,8 +158,8 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
         (InputConfig(), "no picture given; give one of --image, --views, --cameras, --video"),
         (InputConfig(image=image, cameras=str(capture)), "--image and --cameras given; give one of"),
         (InputConfig(views=[]), "views is an empty list"),
-        (InputConfig(views=[ViewConfig(image), ViewConfig(image)]), "several views need a camera_to_world each"),
-        (InputConfig(views=[ViewConfig(image, camera_to_world=[[1.0]])]), "is not 4 x 4 numbers"),
+        (InputConfig(views=[ViewOptions(image), ViewOptions(image)]), "several views need a camera_to_world each"),
+        (InputConfig(views=[ViewOptions(image, camera_to_world=[[1.0]])]), "is not 4 x 4 numbers"),
         (InputConfig(cameras=str(capture), use=["z"]), "use names 'z', but the camera file has 2 images"),
         (InputConfig(image=image, crop=[0, 0, 65, 64]), "reaches beyond the picture of 64 x 64"),
         (InputConfig(image=image, crop=[1, 2]), r"give \[left, top, width, height\]"),
@@ -174,38 +175,38 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
     (capture / "bad.yaml").write_text("imagge: a.png\n")
     (capture / "loop.yaml").write_text("scene: bad.yaml\n")
     with pytest.raises(FileError, match="scene file .* cannot be read"):
-        with_scene(InputConfig(scene=str(capture / "bad.yaml")))
+        load_settings(InputConfig, scene=str(capture / "bad.yaml"))
     with pytest.raises(FileError, match="names another scene"):
-        with_scene(InputConfig(scene=str(capture / "loop.yaml")))
+        load_settings(InputConfig, scene=str(capture / "loop.yaml"))
     with pytest.raises(InputError, match="--scene and --image were given"):
-        with_scene(InputConfig(scene=str(capture), image=image))
+        load_settings(InputConfig, scene=str(capture), image=image)
 
 
 def test_the_path_that_one_expects(capture: Path) -> None:
     """Nothing said: from view to view, round a picture, a film from where it was filmed, or round its moment."""
-    unset = TrajectoryConfig()
+    unset = TrajectoryOptions()
     two = load_inputs(InputConfig(cameras=str(capture), depth=str(capture / "depth")))
     path = two.trajectory(unset, 5)
     for frame, view in ((0, two.views[0]), (4, two.views[1])):
         torch.testing.assert_close(path[frame].world_to_camera, view.camera.world_to_camera)
-    assert (two.trajectory(TrajectoryConfig(degrees=9), 5).center[4] - path.center[4]).norm() > 0.01
+    assert (two.trajectory(TrajectoryOptions(degrees=9), 5).center[4] - path.center[4]).norm() > 0.01
     one = load_inputs(InputConfig(image=str(capture / "images" / "a.png"), depth=str(capture / "depth" / "a.npy")))
-    orbit = one.trajectory(TrajectoryConfig("orbit"), 4)
+    orbit = one.trajectory(TrajectoryOptions("orbit"), 4)
     torch.testing.assert_close(one.trajectory(unset, 4).world_to_camera, orbit.world_to_camera)
     film = InputConfig(video=str(capture / "images"), depth=str(capture / "depth"))
     assert (load_inputs(film).trajectory(unset, 4).center == 0).all()
     assert (load_inputs(replace(film, moment=0)).trajectory(unset, 4).center != 0).any()
-    recorded = one.trajectory(TrajectoryConfig(file=str(capture / "transforms.json")), 3)
+    recorded = one.trajectory(TrajectoryOptions(file=str(capture / "transforms.json")), 3)
     assert len(recorded) == 3
 
 
 def test_paths_that_the_views_do_not_allow(capture: Path) -> None:
     one = load_inputs(InputConfig(image=str(capture / "images" / "a.png"), depth=str(capture / "depth" / "a.npy")))
-    assert len(one.trajectory(TrajectoryConfig(kind="still"), 4)) == 4
-    assert isinstance(one.trajectory(TrajectoryConfig(kind="orbit"), 4), Camera)
+    assert len(one.trajectory(TrajectoryOptions(kind="still"), 4)) == 4
+    assert isinstance(one.trajectory(TrajectoryOptions(kind="orbit"), 4), Camera)
     with pytest.raises(InputError, match="runs through the views; there is one"):
-        one.trajectory(TrajectoryConfig(kind="views"), 4)
+        one.trajectory(TrajectoryOptions(kind="views"), 4)
     with pytest.raises(InputError, match="takes no degrees"):
-        one.trajectory(TrajectoryConfig(kind="still", degrees=3), 4)
+        one.trajectory(TrajectoryOptions(kind="still", degrees=3), 4)
     with pytest.raises(InputError, match="no file was given"):
-        one.trajectory(TrajectoryConfig(kind="file"), 4)
+        one.trajectory(TrajectoryOptions(kind="file"), 4)

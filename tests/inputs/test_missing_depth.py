@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from mvguide.cameras.colmap_text import write_colmap
-from mvguide.config import InputConfig, ViewConfig
+from mvguide.config.input_options import InputConfig, ViewOptions
 from mvguide.depth.kind import disparity_to_depth
 from mvguide.depth.maps import Depth
 from mvguide.depth.model import DEFAULT_MODEL, model_is_here
 from mvguide.errors import InputError, ModelError
 from mvguide.files.images import write_png
 from mvguide.geometry.camera import Camera, stack
-from mvguide.inputs import load_inputs
+from mvguide.inputs.loading import load_inputs
 from mvguide.inputs.missing_depth import complete_depths
 from mvguide.inputs.sweeps import Hint
 from mvguide.views.view import View
@@ -221,6 +221,6 @@ def test_stereo_disparity_is_metric(scene: list[View], tmp_path: Path) -> None:
     truth = scene[0].require_depth()
     disparity = np.where(truth.valid, 0.1 * 80 / truth.values.clamp(min=0.1), 0)
     np.save(tmp_path / "a.npy", disparity)
-    view = ViewConfig(str(tmp_path / "a.png"), str(tmp_path / "a.npy"))
+    view = ViewOptions(str(tmp_path / "a.png"), str(tmp_path / "a.npy"))
     config = InputConfig(views=[view], depth_kind="disparity", depth_baseline=0.1, depth_focal=80.0)
     assert error(load_inputs(config).views[0], scene[0]) < 1e-5

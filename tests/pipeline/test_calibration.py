@@ -7,13 +7,16 @@ import pytest
 import torch
 
 import mvguide
+from mvguide.config.input_options import InputConfig
+from mvguide.config.parsing import load_settings
 from mvguide.errors import ConfigError, FileError
+from mvguide.inputs.loading import load_inputs
 from mvguide.pipeline.calibration import LEVELS, Measured, calibrate, measure
-from mvguide.pipeline.encoding import Context
 from mvguide.scenes import packaged_scene
 from mvguide.views.view import View
 
 FRAMES = 4
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -21,37 +24,28 @@ def pipe() -> mvguide.MultiViewPipeline:
     return mvguide.MultiViewPipeline.from_pretrained("tiny", device="cpu")
 
 
-def prepare(pipe: mvguide.MultiViewPipeline, views: list[View], path, guidance: str = "blend") -> Context:
-    """What a run knows before its first step."""
-    caught: list[Context] = []
-
-    def keep(known: Context) -> mvguide.LambdaTable:
-        caught.append(known)
-        return mvguide.LambdaTable.constant(1.0, known.schedule, FRAMES)
-
-    schedule = mvguide.SigmaSchedule(torch.tensor([10.0, 1.0, 0.0]))
-    pipe(views, path, schedule=schedule, table=keep, guidance=guidance, watch=lambda progress: True)
-    return caught[0]
+def prepare(pipe: mvguide.MultiViewPipeline, views: list[View], path) -> mvguide.Context:
+    return pipe.prepare(views, path, schedule=mvguide.SigmaSchedule(torch.tensor([10.0, 1.0, 0.0])))
 
 
 @pytest.fixture(scope="module")
-def known(pipe: mvguide.MultiViewPipeline) -> Context:
+def context(pipe: mvguide.MultiViewPipeline) -> mvguide.Context:
     view, path = packaged_scene("blocks").load(num_frames=FRAMES)
     return prepare(pipe, [view], path)
 
 
-def test_what_is_measured(known: Context) -> None:
+def test_what_is_measured(context: mvguide.Context) -> None:
     calls = []
 
     class Counting:
         def __getattr__(self, name: str):
-            return getattr(known.backbone, name)
+            return getattr(context.backbone, name)
 
         def denoiser(self, condition):
-            inner = known.backbone.denoiser(condition)
+            inner = context.backbone.denoiser(condition)
             return lambda x, sigma: (calls.append(float(sigma)), inner(x, sigma))[1]
 
-    found = measure(replace(known, backbone=Counting()))  # type: ignore[arg-type]
+    found = measure(replace(context, backbone=Counting()))  # type: ignore[arg-type]
     assert calls == [level for level in LEVELS for _ in range(2)]
     assert len(calls) <= 25 / 5
     assert found.model_error.shape == (len(LEVELS), FRAMES)
@@ -63,32 +57,31 @@ def test_what_is_measured(known: Context) -> None:
     assert (found.gain[-1, later] > found.gain[0, later]).all(), "what little noise leaves standing is believed"
     assert found.warp_error[0] == 0
     assert (found.warp_error[later] > 0).all()
-    worse = measure(known, depth_error=0.2)
+    worse = measure(context, depth_error=0.2)
     assert (worse.warp_error[later] > found.warp_error[later]).all()
 
 
-def test_the_table(known: Context, tmp_path: Path) -> None:
+def test_the_table(context: mvguide.Context, tmp_path: Path) -> None:
     schedule = mvguide.load_sigmas("sigmas_25")
-    found = measure(known)
+    found = measure(context)
     table = found.table(schedule)
     table.check(schedule, FRAMES)
     assert (table.weights[:, 0] == 1).all()
     certain = replace(found, warp_error=found.warp_error / 1e4).table(schedule)
     assert (certain.weights[:15] > 0.98).all(), "an exact warp is followed"
     assert certain.weights[:15, 1:].min() > table.weights[:15, 1:].max()
-    sentences: list[str] = []
     cache = tmp_path / "below" / "calibration.npz"
-    first = calibrate(known, cache=cache, say=sentences.append)
-    assert "calibrated: E_I" in sentences[0]
-    broken = replace(known, backbone=NoModel(known.backbone))  # type: ignore[arg-type]
+    first = calibrate(context, cache=cache)
+    assert "calibrated: E_I" in first.source
+    broken = replace(context, backbone=NoModel(context.backbone))  # type: ignore[arg-type]
     assert torch.equal(calibrate(broken, cache=cache).weights, first.weights), "measured once"
     with pytest.raises(AssertionError, match="the model was asked"):
         calibrate(broken, cache=cache, depth_error=0.1)
     with pytest.raises(AssertionError, match="the model was asked"):
-        calibrate(replace(broken, trajectory=replace_first(known.trajectory)), cache=cache)
+        calibrate(replace(broken, trajectory=replace_first(context.trajectory)), cache=cache)
     cache.write_bytes(b"no archive")
     with pytest.raises(FileError, match="calibration .* remove it"):
-        calibrate(known, cache=cache)
+        calibrate(context, cache=cache)
 
 
 class NoModel:
@@ -109,15 +102,12 @@ def replace_first(trajectory):
 
 def test_two_views_tell_the_error_of_the_warp(pipe: mvguide.MultiViewPipeline) -> None:
     """Where another picture can be looked at, nothing is assumed about the depth."""
-    from mvguide.config import InputConfig
-    from mvguide.inputs import load_inputs, with_scene
-
-    scene = with_scene(InputConfig(scene=str(Path(__file__).parents[2] / "configs" / "scenes" / "two_views.yaml")))
+    scene = load_settings(InputConfig, scene=str(ROOT / "configs" / "scenes" / "two_views.yaml"))
     inputs = load_inputs(scene)
     path = inputs.trajectory(scene.trajectory, FRAMES)
-    known = prepare(pipe, inputs.views, path)
-    good = measure(known).warp_error
-    assert torch.equal(good, measure(known, depth_error=0.2).warp_error)
+    context = prepare(pipe, inputs.views, path)
+    good = measure(context).warp_error
+    assert torch.equal(good, measure(context, depth_error=0.2).warp_error)
     assert good[0] == good[-1] == 0
     wrong = []
     for view in inputs.views:
@@ -126,11 +116,9 @@ def test_two_views_tell_the_error_of_the_warp(pipe: mvguide.MultiViewPipeline) -
     assert (measure(prepare(pipe, wrong, path)).warp_error[1:-1] > 1.5 * good[1:-1]).all()
 
 
-def test_what_cannot_be_calibrated(pipe: mvguide.MultiViewPipeline, known: Context, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="guidance is 'none'"):
-        measure(replace(known, targets=None))
+def test_what_cannot_be_calibrated(pipe: mvguide.MultiViewPipeline, context: mvguide.Context, tmp_path: Path) -> None:
     for amount in (0.0, 1.0, float("nan")):
         with pytest.raises(ConfigError, match="depth_error is"):
-            measure(known, depth_error=amount)
+            measure(context, depth_error=amount)
     with pytest.raises(FileError, match="none.npz"):
         Measured.load(tmp_path / "none.npz")

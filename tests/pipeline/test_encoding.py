@@ -8,14 +8,15 @@ from torch import Tensor
 
 from mvguide.errors import ConfigError, InputError
 from mvguide.geometry import hole_ramp
-from mvguide.pipeline.encoding import cell_weights, encode_targets
+from mvguide.guidance.targets import MaskOptions
+from mvguide.pipeline.encoding import cell_weights, encode_warps
 from mvguide.views.warps import Warps
 
 
 class MeanBackbone:
     """Encodes by averaging 4 x 4 pixels."""
 
-    factor = 4
+    vae_scale_factor = 4
     device = torch.device("cpu")
 
     def encode(self, frames: torch.Tensor, chunk: int = 8) -> torch.Tensor:
@@ -30,12 +31,13 @@ def test_targets_keep_invented_pixels_out() -> None:
     pinned = torch.tensor([True, False, False])
     nothing = torch.zeros(3, 1, 16, 16)
     warps = Warps(image * visible, visible, pinned, torch.zeros(3), nothing, nothing, torch.ones(1, 3))
-    targets = encode_targets(MeanBackbone(), warps)  # type: ignore[arg-type]
-    assert targets.latents.shape == (3, 3, 4, 4)
-    assert targets.visible[1, 0, 0, 0] == 0
-    assert targets.visible.sum() == 3 * 16 - 1
-    torch.testing.assert_close(targets.latents[2], torch.nn.functional.avg_pool2d(image[2:], 4)[0])
-    assert (targets.latents[1, :, 0, 1] - image[1, :, :4, 4:8].mean((1, 2))).abs().max() < 0.1, "filled, not black"
+    latents = encode_warps(MeanBackbone(), warps)  # type: ignore[arg-type]
+    cells = cell_weights(warps, 4, MaskOptions("hard"))
+    assert latents.shape == (3, 3, 4, 4)
+    assert cells[1, 0, 0, 0] == 0
+    assert cells.sum() == 3 * 16 - 1
+    torch.testing.assert_close(latents[2], torch.nn.functional.avg_pool2d(image[2:], 4)[0])
+    assert (latents[1, :, 0, 1] - image[1, :, :4, 4:8].mean((1, 2))).abs().max() < 0.1, "filled, not black"
 
 
 def make_warps(visible: Tensor, confidence: Tensor | None = None) -> Warps:
@@ -50,7 +52,9 @@ def make_warps(visible: Tensor, confidence: Tensor | None = None) -> Warps:
 @pytest.mark.parametrize("mask", ["hard", "soft"])
 def test_all_seen_is_one_and_all_hidden_is_zero(mask: str, ramp: float) -> None:
     for value in (0.0, 1.0):
-        found = cell_weights(make_warps(torch.full((2, 1, 16, 24), value)), 4, mask=mask, ramp=ramp, confidence=2.0)
+        found = cell_weights(
+            make_warps(torch.full((2, 1, 16, 24), value)), 4, MaskOptions(mask, ramp=ramp, confidence=2.0)
+        )
         torch.testing.assert_close(found, torch.full((2, 1, 4, 6), value))
 
 
@@ -58,12 +62,12 @@ def test_a_cell_that_is_partly_seen_keeps_the_share() -> None:
     visible = torch.ones(1, 1, 16, 16)
     for index, hidden in enumerate((1, 5, 8, 16)):
         visible[0, 0, :4, 4 * index : 4 * index + 4].view(4, 4).copy_((torch.arange(16).view(4, 4) >= hidden).float())
-    soft = cell_weights(make_warps(visible), 4, mask="soft")
+    soft = cell_weights(make_warps(visible), 4)
     torch.testing.assert_close(soft[0, 0, 0], torch.tensor([15 / 16, 11 / 16, 8 / 16, 0]))
     assert soft[0, 0, 1:].eq(1).all()
-    hard = cell_weights(make_warps(visible), 4)
+    hard = cell_weights(make_warps(visible), 4, MaskOptions("hard"))
     assert hard[0, 0, 0].tolist() == [1, 1, 1, 0]
-    assert cell_weights(make_warps(visible), 4, cell_coverage=1.0)[0, 0, 0].tolist() == [0, 0, 0, 0]
+    assert cell_weights(make_warps(visible), 4, MaskOptions(cell_coverage=1.0))[0, 0, 0].tolist() == [0, 0, 0, 0]
 
 
 @settings(deadline=None, max_examples=30)
@@ -75,7 +79,7 @@ def test_seeing_more_never_lowers_a_weight(seed: int, ramp: float, confidence: f
     less, more = ((0.5 * draw + 0.5 * blocks < share).float() for share in (0.5, 0.6))
     for mask in ("hard", "soft"):
         lower, upper = (
-            cell_weights(make_warps(v), 4, mask=mask, ramp=ramp, confidence=confidence) for v in (less, more)
+            cell_weights(make_warps(v), 4, MaskOptions(mask, ramp=ramp, confidence=confidence)) for v in (less, more)
         )
         assert (lower <= upper + 1e-6).all()
         assert 0 <= lower.min() <= upper.max() <= 1
@@ -104,17 +108,18 @@ def test_confidence_scales_by_its_power_over_what_is_seen() -> None:
     confidence[0, 0, 4:, 4:] = 1
     warps = make_warps(visible, confidence)
     for exponent, low in ((0.0, 1.0), (0.5, 0.5), (1.0, 0.25), (2.0, 0.0625)):
-        hard = cell_weights(warps, 4, confidence=exponent)
+        hard = cell_weights(warps, 4, MaskOptions("hard", confidence=exponent))
         torch.testing.assert_close(hard[0, 0], torch.tensor([[low, low], [low, 1.0]]))
-        soft = cell_weights(warps, 4, mask="soft", confidence=exponent)
+        soft = cell_weights(warps, 4, MaskOptions(confidence=exponent))
         torch.testing.assert_close(soft[0, 0], torch.tensor([[0.5 * low, low], [low, 1.0]]))
 
 
 def test_unknown_masks_are_refused() -> None:
-    warps = make_warps(torch.ones(1, 1, 8, 8))
     with pytest.raises(ConfigError, match="mask 'blurred' is not known; use one of hard, soft"):
-        cell_weights(warps, 4, mask="blurred")
+        MaskOptions("blurred")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="confidence is -1"):
-        cell_weights(warps, 4, confidence=-1)
-    with pytest.raises(InputError, match="share is 2"):
-        cell_weights(warps, 4, cell_coverage=2)
+        MaskOptions(confidence=-1)
+    with pytest.raises(ConfigError, match="cell_coverage is 2"):
+        MaskOptions(cell_coverage=2)
+    with pytest.raises(InputError, match="mask is 8x8, which 3 does not divide"):
+        cell_weights(make_warps(torch.ones(1, 1, 8, 8)), 3)

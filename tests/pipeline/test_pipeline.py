@@ -12,10 +12,10 @@ from PIL import Image
 import mvguide
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.cameras.formats import read_cameras
-from mvguide.errors import InputError, OutputError
+from mvguide.diffusion.solvers import FirstOrder, Heun
+from mvguide.errors import ConfigError, InputError, OutputError
 from mvguide.evaluation.metrics import psnr
 from mvguide.files.video import read_video
-from mvguide.guidance.guides import Blend
 from mvguide.scenes import packaged_scene, packaged_scenes
 from mvguide.views.warps import mean_flow, warp_views
 
@@ -40,8 +40,11 @@ def schedule(pipe):
 
 def render(pipe, scene, schedule, seed: int = 0, **settings) -> mvguide.Result:
     view, trajectory = scene
-    generator = torch.Generator().manual_seed(seed)
-    return pipe([view], trajectory, schedule=schedule, size=SIZE, generator=generator, **settings)
+    return pipe([view], trajectory, schedule=schedule, size=SIZE, generator=seeded(seed), **settings)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +86,9 @@ MODES = {
     "dpmpp_2m": {"solver": "dpmpp_2m"},
     "top_share": {"guidance": "top_share"},
     "posterior_gradient": {"guidance": "posterior_gradient"},
-    "tiles": {"guidance": mvguide.GuidanceSettings("posterior_gradient", tiles=2, resample=1), "solver": "heun"},
-    "resampled": {"guidance": mvguide.GuidanceSettings("none", resample=1)},
-    "soft": {"guidance": mvguide.GuidanceSettings(mask="soft", ramp=1, confidence=1, hole_weight=0.3)},
+    "tiles": {"guidance": mvguide.PosteriorGradient(tiles=2), "solver": mvguide.Resampling(Heun(), 1)},
+    "resampled": {"guidance": "none", "solver": mvguide.Resampling(FirstOrder(), 1)},
+    "soft": {"guidance": mvguide.Blend(0.3), "mask": mvguide.MaskOptions("soft", ramp=1, confidence=1)},
 }
 
 
@@ -98,28 +101,49 @@ def test_every_mode_runs_through_the_one_loop(pipe, scene, schedule, settings: d
 def test_guidance_settings_change_the_video_and_are_reported(pipe, scene, schedule, result: mvguide.Result) -> None:
     assert result.settings["guidance"] == "blend"
     assert result.settings["mask"] == "soft"
-    plain = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings())
+    plain = render(pipe, scene, schedule, guidance=mvguide.Blend())
     assert torch.equal(plain.frames, result.frames)
-    for changes in (
-        {"mask": "hard"},
-        {"cell_coverage": 0.9},
-        {"confidence": 1.0},
-        {"ramp": 2.0},
-        {"hole_weight": 0.5},
-        {"resample": 1},
+    for settings, reported in (
+        ({"mask": mvguide.MaskOptions("hard")}, {"mask": "hard"}),
+        ({"mask": mvguide.MaskOptions(cell_coverage=0.9)}, {"cell_coverage": 0.9}),
+        ({"mask": mvguide.MaskOptions(confidence=1.0)}, {"confidence": 1.0}),
+        ({"mask": mvguide.MaskOptions(ramp=2.0)}, {"ramp": 2.0}),
+        ({"guidance": mvguide.Blend(hole_weight=0.5)}, {"hole_weight": 0.5}),
+        ({"solver": mvguide.Resampling(FirstOrder(), 1)}, {"guidance": "blend"}),
     ):
-        found = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(**changes))
-        assert not torch.equal(found.frames, result.frames), changes
-        assert found.settings.items() >= changes.items()
+        found = render(pipe, scene, schedule, **settings)
+        assert not torch.equal(found.frames, result.frames), settings
+        assert found.settings.items() >= reported.items()
         json.dumps(found.settings)
+    assert "repeats=1" in found.settings["solver"]
+
+
+def test_the_long_form_is_the_short_one(pipe, scene, schedule, result: mvguide.Result) -> None:
+    view, trajectory = scene
+    context = pipe.prepare([view], trajectory, schedule=schedule, size=SIZE, generator=seeded())
+    table = context.search_table()
+    assert torch.equal(pipe.sample(context, table).frames, result.frames)
+    assert torch.equal(pipe.sample(context, table).frames, result.frames), "a context gives the same video again"
+    other = pipe.sample(context, table, generator=seeded(1))
+    assert not torch.equal(other.frames, result.frames)
+    with pytest.raises(ConfigError, match=r"make one with context\.search_table\(\)"):
+        pipe.sample(context, None)
+
+
+def test_without_guidance_no_table_is_searched_or_saved(pipe, scene, schedule, tmp_path: Path) -> None:
+    free = render(pipe, scene, schedule, guidance="none")
+    assert free.table is None
+    free.save(tmp_path / "out")
+    assert not list((tmp_path / "out").glob("lambda_table*"))
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["table"] is None
 
 
 def test_the_posterior_gradient_moves_the_video_to_the_warp(pipe, scene, schedule) -> None:
     """Under the pipeline's no_grad, and without leaving a graph behind."""
     table = mvguide.LambdaTable.constant(1.0, schedule, FRAMES)
-    settings = mvguide.GuidanceSettings("posterior_gradient", step_size=0.3)
-    found = render(pipe, scene, schedule, guidance=settings, table=table)
-    still = render(pipe, scene, schedule, guidance=replace(settings, step_size=0.0), table=table)
+    guide = mvguide.PosteriorGradient(step_size=0.3)
+    found = render(pipe, scene, schedule, guidance=guide, table=table)
+    still = render(pipe, scene, schedule, guidance=replace(guide, step_size=0.0), table=table)
     free = render(pipe, scene, schedule, guidance="none")
     assert torch.equal(still.frames, free.frames)
     assert not found.frames.requires_grad
@@ -132,19 +156,22 @@ def test_the_posterior_gradient_moves_the_video_to_the_warp(pipe, scene, schedul
 
 def test_holes_can_have_a_table_of_their_own(pipe, scene, schedule) -> None:
     columns = mvguide.LambdaTable(torch.full((3, FRAMES), 0.5), schedule.levels, source="measured")
-    by_table = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=columns))
-    by_number = render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=0.5))
+    by_table = render(pipe, scene, schedule, guidance=mvguide.Blend(columns))
+    by_number = render(pipe, scene, schedule, guidance=mvguide.Blend(0.5))
     torch.testing.assert_close(by_table.frames, by_number.frames)
     assert by_table.settings["hole_weight"] == "table: measured"
     wrong = mvguide.LambdaTable.constant(0.5, schedule, 9)
     with pytest.raises(InputError, match="3 rows x 9 columns"):
-        render(pipe, scene, schedule, guidance=mvguide.GuidanceSettings(hole_weight=wrong))
+        render(pipe, scene, schedule, guidance=mvguide.Blend(wrong))
 
 
 def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule, result: mvguide.Result) -> None:
-    own = render(pipe, scene, schedule, guidance=lambda targets, table: Blend(targets, table))
+    def guide(denoiser, x, step, targets, table):
+        return mvguide.Blend()(denoiser, x, step, targets, table)
+
+    own = render(pipe, scene, schedule, guidance=guide)
     assert torch.equal(own.frames, result.frames)
-    assert "lambda" in own.settings["guidance"]
+    assert "guide" in own.settings["guidance"]
 
 
 def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguide.Result) -> None:
@@ -157,7 +184,8 @@ def test_the_default_table_has_the_models_own_parameters(pipe, scene, schedule, 
     v1, v2, v3 = pipe.backbone.notes.hypers
     own = mvguide.search_hypers(schedule, distances=warps.distances, rule="exact", v1=[v1], v2=[v2], v3=[v3]).table
     torch.testing.assert_close(result.table.weights, own.weights, atol=1e-6, rtol=1e-6)
-    released = pipe.search_table(schedule, warps, rule="released", by_frame=True)
+    context = pipe.prepare([view], trajectory, schedule=schedule, size=SIZE)
+    released = context.search_table(rule="released", by_frame=True)
     expected = mvguide.search_hypers(schedule, num_frames=FRAMES).table
     assert torch.equal(released.weights, expected.weights)
 
@@ -187,7 +215,7 @@ def test_two_calls_of_the_readme(tmp_path: Path, pipe) -> None:
     schedule = mvguide.load_sigmas("sigmas_25")
     found = mvguide.search_hypers(schedule, num_frames=8)
     assert found.table.weights.shape == (25, 8)
-    assert 0 < found.score <= 1
+    assert 0 < found.coverage <= 1
     view = mvguide.View.from_files(tmp_path / "photo.png", depth=tmp_path / "depth.npy", fov=60)
     trajectory = mvguide.orbit(view.camera, num_frames=8, degrees=10, target_depth=view.median_depth)
     result = pipe(

@@ -11,6 +11,7 @@ from mvguide.files.images import read_image
 from mvguide.files.video import read_video
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.trajectory import dolly, orbit, truck
+from mvguide.pipeline.prepare import warp_path
 from mvguide.pipeline.preview import Preview, preview
 from mvguide.scenes import packaged_scene
 from mvguide.views.diagnosis import diagnose
@@ -33,12 +34,12 @@ def scaled(view: View, factor: float) -> View:
 
 
 def warnings(views: list[View], path: Camera) -> list[str]:
-    return preview(views, path, (64, 64)).warnings
+    return preview(warp_path(views, path, (64, 64))).warnings
 
 
 def test_a_sound_path_has_no_warnings_and_a_full_folder(scene: tuple[View, Camera], tmp_path: Path) -> None:
     view, path = scene
-    found = preview([view], path, (64, 64))
+    found = preview(warp_path([view], path, (64, 64)))
     assert found.warnings == []
     out = found.save(tmp_path / "preview")
     assert {file.name for file in out.iterdir()} == {"warps.mp4", "sheet.png", "path.png", "preview.json"}
@@ -59,7 +60,7 @@ def test_too_long_a_turn_is_to_be_shortened(scene: tuple[View, Camera]) -> None:
     view = small(scene[0])
     path = orbit(view.camera, 12, degrees=170, target_depth=view.median_depth)
     (sentence,) = [text for text in warnings([view], path) if "is seen" in text]
-    seen = preview([view], path, (64, 64)).warps.seen
+    seen = warp_path([view], path, (64, 64)).warps.seen
     first = int((seen < 0.4).nonzero()[0])
     assert f"from frame {first} on less than 40% is seen" in sentence or f"in {int((seen < 0.4).sum())}" in sentence
     assert f"about {170 * (first - 1) / 11:.0f} degrees" in sentence
@@ -113,7 +114,7 @@ def test_a_depth_map_with_little_in_it(scene: tuple[View, Camera]) -> None:
     valid[16:] = False
     sparse = replace(view, depth=replace(depth, valid=valid, values=torch.where(valid, depth.values, 0)))
     path = truck(view.camera, 3, distance=0.05, target_depth=view.median_depth)
-    found = preview([sparse], path, (64, 64))
+    found = preview(warp_path([sparse], path, (64, 64)))
     assert any("only 25% of the depth map" in text for text in found.warnings)
     assert isinstance(found, Preview)
-    assert diagnose([view], path, preview([view], path, (64, 64)).warps) == []
+    assert diagnose([view], path, warp_path([view], path, (64, 64)).warps) == []

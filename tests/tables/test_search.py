@@ -21,7 +21,7 @@ def test_single_view_tables_are_the_published_ones(num_steps: int) -> None:
     found = search_hypers(load_sigmas(f"sigmas_{num_steps}"), num_frames=25)
     np.testing.assert_allclose(found.table.weights.numpy(), golden[f"lambda_{num_steps}"], atol=1e-9, rtol=0)
     np.testing.assert_allclose([found.v1, found.v2, found.v3], golden[f"v_{num_steps}"], rtol=1e-12)
-    assert found.score == (golden[f"lambda_{num_steps}"][:, 1:] > 0.5).mean()
+    assert found.coverage == (golden[f"lambda_{num_steps}"][:, 1:] > 0.5).mean()
 
 
 def test_two_view_table_is_the_published_one() -> None:
@@ -64,7 +64,7 @@ def test_counting_equals_evaluating(rule: str, num_steps: int, num_frames: int, 
         return
     found = search_hypers(schedule, distances=distances, rule=rule, v1=grids[0], v2=grids[1], v3=grids[2])
     assert (found.v1, found.v2, found.v3) == best
-    assert found.score == pytest.approx(count / (num_steps * (num_frames - 1)))
+    assert found.coverage == pytest.approx(count / (num_steps * (num_frames - 1)))
 
 
 def test_released_rule_answers_exactly_where_it_is_said_to() -> None:
@@ -97,7 +97,7 @@ def test_any_number_of_steps_and_frames(rule: str, num_steps: int, num_frames: i
 def test_a_standing_camera_has_weight_one() -> None:
     found = search_hypers(load_sigmas("sigmas_25"), distances=[0.0, 0.0, 0.0])
     assert (found.table.weights == 1).all()
-    assert found.score == 1
+    assert found.coverage == 1
 
 
 @pytest.mark.parametrize(

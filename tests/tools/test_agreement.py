@@ -51,8 +51,8 @@ def test_flow_of_a_texture_that_moves() -> None:
 def test_where_all_agree_it_is_nearly_blend(guide: type) -> None:
     wanted = texture(0.4)
     own = wanted[None] + 1e-3
-    plain = Blend(targets(wanted), table(0.8))(lambda x, sigma: own, own, STEP).denoised
-    found = guide(targets(wanted), table(0.8))(lambda x, sigma: own, own, STEP).denoised
+    plain = Blend()(lambda x, sigma: own, own, STEP, targets(wanted), table(0.8)).denoised
+    found = guide()(lambda x, sigma: own, own, STEP, targets(wanted), table(0.8)).denoised
     assert (found - plain).abs().max() < 1e-3
     assert torch.allclose(found[:, 0], wanted[0])
 
@@ -60,7 +60,7 @@ def test_where_all_agree_it_is_nearly_blend(guide: type) -> None:
 def test_a_cell_that_disagrees_is_left_to_the_model() -> None:
     wanted, own = texture(0.4), texture(0.4)[None] + 0.05
     own[0, 2, :, 4:7, 4:7] += 3
-    found = AgreementBlend(targets(wanted), table(1.0))(lambda x, sigma: own, own, STEP).denoised
+    found = AgreementBlend()(lambda x, sigma: own, own, STEP, targets(wanted), table(1.0)).denoised
     trust = 1 - (found - wanted)[0].abs() / (own - wanted)[0].abs()
     assert trust[2, :, 5, 5].max() < 0.3
     assert trust[2, :, 12:, 12:].min() > 0.9
@@ -70,7 +70,7 @@ def test_a_cell_that_disagrees_is_left_to_the_model() -> None:
 def test_a_channel_that_moves_otherwise_is_left_to_the_model() -> None:
     wanted, own = texture(0.4), texture(0.4)[None].clone()
     own[0, :, 2] = texture(-0.5)[:, 2]
-    found = FlowGatedBlend(targets(wanted), table(1.0))(lambda x, sigma: own, own, STEP).denoised
+    found = FlowGatedBlend()(lambda x, sigma: own, own, STEP, targets(wanted), table(1.0)).denoised
     torch.testing.assert_close(found[0, 1:, 2], own[0, 1:, 2])
     others = [0, 1, 3]
     torch.testing.assert_close(found[0, :, others], wanted[:, others])

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import inspect
 import json
 import math
 from dataclasses import fields
@@ -14,7 +13,8 @@ import torch
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
 from mvguide.errors import MvguideError
 from mvguide.files.images import read_image
-from mvguide.guidance.guides import GuidanceSettings
+from mvguide.guidance.guides import GUIDES
+from mvguide.guidance.targets import MaskOptions
 from mvguide.pipeline.pipeline import MultiViewPipeline
 from mvguide.tables.search import search_hypers
 from mvguide.tables.table import LambdaTable
@@ -78,8 +78,20 @@ def test_guided_methods_do_what_they_are_called(tmp_path: Path) -> None:
 
 
 def test_every_line_of_settings_is_one_that_the_pipeline_takes() -> None:
-    known = {*inspect.signature(MultiViewPipeline.__call__).parameters, "weight", "rule", "steps", "cfg_max"}
-    known |= {field.name for field in fields(GuidanceSettings)}
+    known = {
+        "guidance",
+        "solver",
+        "hole_radius",
+        "weight",
+        "rule",
+        "hypers",
+        "calibrated",
+        "steps",
+        "cfg_max",
+        "resample",
+    }
+    for options in (MaskOptions, *GUIDES.values()):
+        known |= {field.name for field in fields(options)}
     for name, settings in SETTINGS.items():
         assert set(settings) <= known, name
     every = make_methods(MultiViewPipeline.from_pretrained("tiny", device="cpu"), 2, 0)

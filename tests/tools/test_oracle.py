@@ -10,7 +10,8 @@ from mvguide.diffusion.path import VarianceExploding
 from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
 from mvguide.diffusion.solvers import Heun, Step
-from mvguide.guidance.guides import Blend, Targets
+from mvguide.guidance.guides import Blend, bind
+from mvguide.guidance.targets import Targets
 from mvguide.tables.table import LambdaTable
 from tools.quality.oracle import ErrorMoments, OracleBlend, describe, oracle_weight, pooled_table
 
@@ -30,6 +31,15 @@ def targets(seed: int = 1, soft: bool = False) -> Targets:
     visible = torch.where(visible > 0.3, visible if soft else 1.0, 0.0)
     visible[3] = 0
     return Targets(truth() + size * normal(seed, F, C, H, H), visible, torch.arange(F) == 0)
+
+
+def guided(aim: Targets) -> torch.Tensor:
+    """The cells that count, ``[F, 1, h, w]`` bool."""
+    return (aim.visible > 0) & ~aim.pinned.view(-1, 1, 1, 1)
+
+
+def constant(weight: float) -> LambdaTable:
+    return LambdaTable.constant(weight, SCHEDULE, F)
 
 
 def truth() -> torch.Tensor:
@@ -65,16 +75,15 @@ def test_weights_are_clamped_and_undefined_where_all_are_alike() -> None:
 def test_no_constant_is_better_at_any_step(sigma: float, soft: bool) -> None:
     aim, x = targets(soft=soft), (truth() + sigma * normal(3, 1, F, C, H, H))
     step = Step(0, 1, torch.tensor(sigma, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64))
-    oracle = OracleBlend(aim, truth())
+    schedule = SigmaSchedule(torch.tensor([sigma, 0]))
 
-    def errors(guide: Blend | OracleBlend) -> torch.Tensor:
-        wrong = (guide(denoiser(), x, step).denoised - truth()).square()
-        return torch.where(oracle.guided, wrong, 0.0).sum((0, 2, 3, 4))
+    def errors(guide: Blend | OracleBlend, weight: float) -> torch.Tensor:
+        table = LambdaTable.constant(weight, schedule, F)
+        wrong = (guide(denoiser(), x, step, aim, table).denoised - truth()).square()
+        return torch.where(guided(aim), wrong, 0.0).sum((0, 2, 3, 4))
 
-    best = errors(oracle)
-    constants = torch.stack(
-        [errors(Blend(aim, LambdaTable.constant(float(w), SigmaSchedule(torch.tensor([sigma, 0])), F))) for w in GRID]
-    )
+    best = errors(OracleBlend(truth()), 1.0)
+    constants = torch.stack([errors(Blend(), float(weight)) for weight in GRID])
     assert (best <= constants.amin(0) * (1 + 1e-5)).all()
     assert (best[1:3] < constants[0, 1:3]).all()
     # A soft mask has weakened the target already, and may leave nothing to weaken.
@@ -84,8 +93,8 @@ def test_no_constant_is_better_at_any_step(sigma: float, soft: bool) -> None:
 def test_a_run_is_kept_level_by_level(tmp_path: Path) -> None:
     aim = targets()
     for solver in (None, Heun()):
-        guide = OracleBlend(aim, truth())
-        sample(denoiser(), 20 * normal(5, 1, F, C, H, H), SCHEDULE, solver, guide)
+        guide = OracleBlend(truth())
+        sample(denoiser(), 20 * normal(5, 1, F, C, H, H), SCHEDULE, solver, bind(guide, aim, constant(1.0)))
         moments = guide.moments(SCHEDULE)
         assert moments.weights.shape == (6, F)
         assert moments.cells.tolist() == [0, *aim.visible[1:3].sum((1, 2, 3)).tolist(), 0]
@@ -103,20 +112,20 @@ def test_a_run_is_kept_level_by_level(tmp_path: Path) -> None:
 
 def test_a_run_with_the_oracle_ends_nearer_to_the_truth() -> None:
     aim, x = targets(), 20 * normal(5, 1, F, C, H, H)
-    oracle = OracleBlend(aim, truth())
 
-    def error(guide: Blend | OracleBlend) -> float:
-        wrong = (sample(denoiser(), x, SCHEDULE, None, guide) - truth()).square()
-        return torch.where(oracle.guided, wrong, 0.0).sum().item()
+    def error(guide: Blend | OracleBlend, weight: float) -> float:
+        wrong = (sample(denoiser(), x, SCHEDULE, None, bind(guide, aim, constant(weight))) - truth()).square()
+        return torch.where(guided(aim), wrong, 0.0).sum().item()
 
-    best = error(oracle)
+    best = error(OracleBlend(truth()), 1.0)
     for weight in (0.0, 0.5, 1.0):
-        assert best < error(Blend(aim, LambdaTable.constant(weight, SCHEDULE, F)))
+        assert best < error(Blend(), weight)
 
 
 def walked(seed: int) -> ErrorMoments:
-    guide = OracleBlend(targets(seed), truth())
-    sample(denoiser(), 20 * normal(seed, 1, F, C, H, H), SCHEDULE, None, guide)
+    guide = OracleBlend(truth())
+    noise = 20 * normal(seed, 1, F, C, H, H)
+    sample(denoiser(), noise, SCHEDULE, None, bind(guide, targets(seed), constant(1.0)))
     return guide.moments(SCHEDULE)
 
 

@@ -4,7 +4,7 @@ Both are :class:`mvguide.guidance.guides.Blend` with the weight of a cell, or of
 itself shows. They see no truth.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.solvers import Guided, Step
-from mvguide.guidance.targets import HolePull, Targets
+from mvguide.guidance.targets import HoleWeight, Targets, hole_row
 from mvguide.tables.table import LambdaTable
 
 _WINDOW = 5
@@ -24,27 +24,23 @@ class AgreementBlend:
     """The weight of a cell times ``1/(1 + r^2/(k m^2))``: r^2 is the mean square of D - X around it, m^2 the frame's.
 
     Args:
-        targets: the encoded warps.
-        table: weights.
         tolerance: k.
-        holes: pull of unseen cells.
+        hole_weight: pull of unseen cells.
     """
 
-    targets: Targets
-    table: LambdaTable
     tolerance: float = 4.0
-    holes: HolePull = field(default_factory=HolePull)
+    hole_weight: HoleWeight = 0.0
 
-    def __call__(self, denoiser: Denoiser, x: Tensor, step: Step) -> Guided:
+    def __call__(self, denoiser: Denoiser, x: Tensor, step: Step, targets: Targets, table: LambdaTable) -> Guided:
         """Blended estimate, x ``[B, F, C, h, w]``."""
         denoised = denoiser(x, step.sigma)
-        target = self.targets.latents.expand_as(denoised)
-        seen = self.targets.visible[None, :, 0]
+        target = targets.latents.expand_as(denoised)
+        seen = targets.visible[None, :, 0]
         square = (denoised - target).square().mean(2) * seen
         around = avg_pool2d(square, 3, 1, 1) / avg_pool2d(seen, 3, 1, 1).clamp(min=1e-6)
         mean = square.sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True).clamp(min=1e-6)
         trust = 1 / (1 + around / (self.tolerance * mean).clamp(min=1e-12))
-        return Guided(x, _blend(self, denoised, target, trust[:, :, None], step))
+        return Guided(x, _blend(denoised, targets, table, trust[:, :, None], step, self.hole_weight))
 
 
 @dataclass(frozen=True)
@@ -56,28 +52,24 @@ class FlowGatedBlend:
     deviations above the mean of the frame's channels.
 
     Args:
-        targets: the encoded warps.
-        table: weights.
         spread: how far from the mean a channel may be.
-        holes: pull of unseen cells.
+        hole_weight: pull of unseen cells.
     """
 
-    targets: Targets
-    table: LambdaTable
     spread: float = 1.0
-    holes: HolePull = field(default_factory=HolePull)
+    hole_weight: HoleWeight = 0.0
 
-    def __call__(self, denoiser: Denoiser, x: Tensor, step: Step) -> Guided:
+    def __call__(self, denoiser: Denoiser, x: Tensor, step: Step, targets: Targets, table: LambdaTable) -> Guided:
         """Blended estimate, x ``[B, F, C, h, w]``."""
         denoised = denoiser(x, step.sigma)
-        target = self.targets.latents.expand_as(denoised)
-        seen = self.targets.visible[None, 1:]
+        target = targets.latents.expand_as(denoised)
+        seen = targets.visible[None, 1:]
         apart = (channel_flow(denoised) - channel_flow(target)).square().sum(-1).sqrt()  # [B, F-1, C, h, w]
         apart = (apart * seen).sum((3, 4)) / seen.sum((3, 4)).clamp(min=1e-6)
         limit = apart.mean(2, keepdim=True) + self.spread * apart.std(2, keepdim=True, correction=0)
         trust = torch.ones(*denoised.shape[:3], 1, 1).to(denoised)
         trust[:, 1:, :, 0, 0] = (apart <= limit).to(denoised)
-        return Guided(x, _blend(self, denoised, target, trust, step))
+        return Guided(x, _blend(denoised, targets, table, trust, step, self.hole_weight))
 
 
 def channel_flow(latents: Tensor) -> Tensor:
@@ -100,11 +92,10 @@ def channel_flow(latents: Tensor) -> Tensor:
 
 
 def _blend(
-    guide: AgreementBlend | FlowGatedBlend, denoised: Tensor, target: Tensor, trust: Tensor, step: Step
+    denoised: Tensor, targets: Targets, table: LambdaTable, trust: Tensor, step: Step, hole_weight: HoleWeight
 ) -> Tensor:
     """Blend by the table's weights times ``trust``, but for frames that are input views."""
-    frames = denoised.shape[1]
-    own = guide.targets.weights(guide.table.row(step.sigma))
-    own = torch.where(guide.targets.pinned.view(-1, 1, 1, 1), own, own * trust)
-    holes = guide.targets.hole_weights(guide.holes.row(step.sigma, frames))
-    return torch.lerp(denoised, target, own + holes)
+    own = targets.weights(table.row(step.sigma))
+    own = torch.where(targets.pinned.view(-1, 1, 1, 1), own, own * trust)
+    holes = targets.hole_weights(hole_row(hole_weight, step.sigma, denoised.shape[1]))
+    return torch.lerp(denoised, targets.latents.expand_as(denoised), own + holes)

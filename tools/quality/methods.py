@@ -3,21 +3,23 @@
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mvguide.backbones import Backbone
 from mvguide.backbones.base import ConditioningOptions
+from mvguide.diffusion.resampling import Resampling
+from mvguide.diffusion.solvers import make_solver
 from mvguide.errors import InputError
 from mvguide.evaluation.metrics import psnr
-from mvguide.geometry.masks import push_pull_fill
-from mvguide.guidance.guides import GuidanceSettings
-from mvguide.guidance.targets import Targets
+from mvguide.geometry.hole_filling import push_pull_fill
+from mvguide.guidance.guides import NoGuidance, make_guide
+from mvguide.guidance.targets import MaskOptions
 from mvguide.pipeline.calibration import calibrate
 from mvguide.pipeline.pipeline import MultiViewPipeline
-from mvguide.tables.rules import RuleName
+from mvguide.pipeline.prepare import Context
 from mvguide.tables.search import search_hypers
 from mvguide.tables.table import LambdaTable
 from tools.quality.agreement import AgreementBlend, FlowGatedBlend
@@ -39,18 +41,18 @@ SETTINGS: dict[str, Settings] = {
     "constant 0.5": {"weight": 0.5},
     "constant 0.8": {"weight": 0.8},
     "constant 1": {"weight": 1.0},
-    "calibrated": {"table": calibrate},
+    "calibrated": {"calibrated": True},
     "constant 1, soft mask": {"weight": 1.0, "mask": "soft"},
     "constant 1, hole pull 0.5": {"weight": 1.0, "hole_weight": 0.5},
     "constant 1, hole pull 1": {"weight": 1.0, "hole_weight": 1.0},
     "constant 1, confidence": {"weight": 1.0, "confidence": 1.0},
     "constant 1, resample 1": {"weight": 1.0, "resample": 1},
     "posterior gradient": {"weight": 1.0, "guidance": "posterior_gradient"},
-    "calibrated, soft mask, hole pull 0.5": {"table": calibrate, "mask": "soft", "hole_weight": 0.5},
+    "calibrated, soft mask, hole pull 0.5": {"calibrated": True, "mask": "soft", "hole_weight": 0.5},
     "constant 1, soft mask, hole pull 0.5": {"weight": 1.0, "mask": "soft", "hole_weight": 0.5},
-    "calibrated, soft mask, confidence": {"table": calibrate, "mask": "soft", "confidence": 1.0},
-    "constant 1, agreement": {"weight": 1.0, "guidance": AgreementBlend},
-    "constant 1, flow-gated channels": {"weight": 1.0, "guidance": FlowGatedBlend},
+    "calibrated, soft mask, confidence": {"calibrated": True, "mask": "soft", "confidence": 1.0},
+    "constant 1, agreement": {"weight": 1.0, "guidance": AgreementBlend()},
+    "constant 1, flow-gated channels": {"weight": 1.0, "guidance": FlowGatedBlend()},
     "constant 1, whole cells": {"weight": 1.0, "cell_coverage": 1.0},
     "constant 1, hole radius 1": {"weight": 1.0, "hole_radius": 1},
     "released table, top share": {"rule": "released", "guidance": "top_share"},
@@ -73,44 +75,66 @@ EXTRA = (BEST, "constant 1, euler 100", "unguided, CFG to 3", "constant 1, CFG t
 
 
 def guided(pipe: MultiViewPipeline, steps: int, seed: int, settings: Settings) -> Method:
-    """The pipeline with some settings, most of them those of ``MultiViewPipeline.__call__``.
+    """The pipeline with some settings.
 
-    Masks are hard unless they say otherwise, but for no settings at all: these are the pipeline's own defaults.
+    Masks are hard unless the settings say otherwise; no settings at all are the pipeline's own defaults.
 
-    Fields of ``GuidanceSettings`` may stand among them. Besides: ``weight`` makes a constant table, ``rule`` one
-    searched on published grids, by the frame number for ``released``; ``steps`` is the length of the model's own
-    schedule, in place of the bench's; ``cfg_max`` switches classifier-free guidance on, from 1 in the first frame (by
-    default it is the model's own).
+    Args:
+        pipe: the model.
+        steps: length of the model's own schedule.
+        seed: of the noise.
+        settings: ``guidance``: name of a guide, or a guide; options of guides and masks by their names; ``resample``:
+            rounds; the table is one of ``weight`` (constant), ``rule`` (searched on the published grids, by the frame
+            number for ``released``), ``hypers`` ((v1, v2, v3) of the exact rule), ``calibrated``, ``table``; ``steps``
+            and ``solver``; ``hole_radius``; ``cfg_max``: classifier-free guidance from 1 in the first frame (by default
+            the model's own).
     """
-    options = {**PLAIN, **settings} if settings else {}
-    cfg_max = cast(float | None, options.pop("cfg_max", None))
-    cfg_min = None if cfg_max is None else 1.0
-    weight, rule = cast(float | None, options.pop("weight", None)), cast(RuleName | None, options.pop("rule", None))
-    steps = cast(int, options.pop("steps", steps))
-    names = {field.name for field in fields(GuidanceSettings)}
-    kind = options.pop("guidance", "blend")
-    told = {"own" if callable(kind) else "kind": kind, **{k: options.pop(k) for k in list(options) if k in names}}
-    options["guidance"] = GuidanceSettings(**told)  # type: ignore[arg-type]
+    options: dict[str, Any] = {**PLAIN, **settings} if settings else {}
+    mask = MaskOptions(**{field.name: options[field.name] for field in fields(MaskOptions) if field.name in options})
+    guide = make_guide(options.get("guidance", "blend"), **options)
+    solver = make_solver(options.get("solver", "euler"))
+    if "resample" in options:
+        solver = Resampling(solver, options["resample"])
+    cfg_max = options.get("cfg_max")
+    schedule = pipe.backbone.schedule(options.get("steps", steps))
 
     def run(scene: Scene) -> Tensor:
-        schedule, frames = pipe.backbone.schedule(steps), len(scene.truth)
-        chosen = dict(options)
-        if weight is not None:
-            chosen["table"] = LambdaTable.constant(weight, schedule, frames)
-        elif rule is not None:
-            distances = frames_away(scene.warps.pinned) if rule == "released" else scene.warps.distances
-            chosen["table"] = search_hypers(schedule, distances=distances, rule=rule).table
-        return pipe(
+        frames = len(scene.truth)
+        context = pipe.prepare(
             scene.views,
             scene.cameras,
             schedule=schedule,
             size=(scene.truth.shape[-1], scene.truth.shape[-2]),
-            conditioning=ConditioningOptions(frames, cfg_min=cfg_min, cfg_max=cfg_max),
+            conditioning=ConditioningOptions(frames, cfg_min=None if cfg_max is None else 1.0, cfg_max=cfg_max),
+            hole_radius=options.get("hole_radius", 0),
             generator=torch.Generator().manual_seed(seed),
-            **chosen,  # type: ignore[arg-type]
-        ).frames
+        )
+        table = None if isinstance(guide, NoGuidance) else _table(context, options, mask)
+        return pipe.sample(context, table, guidance=guide, mask=mask, solver=solver).frames
 
     return run
+
+
+def _table(context: Context, options: Settings, mask: MaskOptions) -> LambdaTable:
+    """The table that the settings of a method ask for; by default the pipeline's own."""
+    given: Any = options.get("table")
+    if given is not None:
+        return given
+    if "weight" in options:
+        weight: Any = options["weight"]
+        return LambdaTable.constant(weight, context.schedule, context.num_frames)
+    if options.get("calibrated"):
+        return calibrate(context, mask=mask)
+    warps = context.warps
+    if "hypers" in options:
+        triple: Any = options["hypers"]
+        v1, v2, v3 = ([value] for value in triple)
+        return search_hypers(context.schedule, distances=warps.distances, rule="exact", v1=v1, v2=v2, v3=v3).table
+    if "rule" in options:
+        rule: Any = options["rule"]
+        distances = frames_away(warps.pinned) if rule == "released" else warps.distances
+        return search_hypers(context.schedule, distances=distances, rule=rule).table
+    return context.search_table()
 
 
 def frames_away(pinned: Tensor) -> Tensor:
@@ -131,15 +155,9 @@ def best_of(makers: list[Method]) -> Method:
 
 def walk(pipe: MultiViewPipeline, scene: Scene, steps: int, seed: int) -> tuple[Tensor, ErrorMoments]:
     """The video that the oracle's weights make of a scene, and the moments that it saw on the way."""
-    truth = pipe.backbone.encode(scene.truth)
-    guides: list[OracleBlend] = []
-
-    def make(targets: Targets, _: LambdaTable) -> OracleBlend:
-        guides.append(OracleBlend(targets, truth))
-        return guides[0]
-
-    video = guided(pipe, steps, seed, {"weight": 1.0, "guidance": make})(scene)
-    return video, guides[0].moments(pipe.backbone.schedule(steps))
+    oracle = OracleBlend(pipe.backbone.encode(scene.truth))
+    video = guided(pipe, steps, seed, {"weight": 1.0, "guidance": oracle})(scene)
+    return video, oracle.moments(pipe.backbone.schedule(steps))
 
 
 def oracle_file(folder: Path, scene: Scene) -> Path:

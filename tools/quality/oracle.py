@@ -86,37 +86,27 @@ def pooled_table(scenes: Sequence[ErrorMoments], source: str) -> LambdaTable:
 class OracleBlend:
     """:class:`mvguide.guidance.guides.Blend` with w* in place of a table's weight; keeps the moments of what it saw.
 
+    A cell counts as guided when its mask is above 0 and its frame is not pinned.
+
     Args:
-        targets: the encoded warps. A cell counts as guided when its mask is above 0 and its frame is not pinned.
         truth: ``[F, C, h, w]``, the encoded true video.
     """
 
-    targets: Targets
     truth: Tensor
-    seen: dict[float, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
+    seen: dict[float, tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
-    @property
-    def guided(self) -> Tensor:
-        """``[F, 1, h, w]`` bool: the cells that count."""
-        return (self.targets.visible > 0) & ~self.targets.pinned.view(-1, 1, 1, 1)
-
-    def __call__(self, denoiser: Denoiser, x: Tensor, step: Step) -> Guided:
+    def __call__(self, denoiser: Denoiser, x: Tensor, step: Step, targets: Targets, table: LambdaTable) -> Guided:
         """Blended estimate, x ``[B, F, C, h, w]``."""
         denoised = denoiser(x, step.sigma)
-        target = self.targets.latents.expand_as(denoised)
+        target = targets.latents.expand_as(denoised)
+        guided = (targets.visible > 0) & ~targets.pinned.view(-1, 1, 1, 1)  # [F, 1, h, w]
         # Where a soft mask lets only a part of the target through, w scales that part.
-        whole = torch.lerp(denoised, target, self.targets.visible)
+        whole = torch.lerp(denoised, target, targets.visible)
         own, other = (denoised - self.truth).double(), (whole - self.truth).double()
-        a, b, c = (self._mean(errors) for errors in (own * own, other * other, own * other))
-        self.seen[float(step.sigma)] = (a, b, c)
-        weights = self.targets.weights(torch.nan_to_num(oracle_weight(a, b, c), nan=1.0))
+        a, b, c = (_mean(errors, guided) for errors in (own * own, other * other, own * other))
+        self.seen[float(step.sigma)] = (a, b, c, guided.sum(dim=(1, 2, 3)).double().cpu())
+        weights = targets.weights(torch.nan_to_num(oracle_weight(a, b, c), nan=1.0))
         return Guided(x, torch.lerp(denoised, target, weights))
-
-    def _mean(self, values: Tensor) -> Tensor:
-        """Mean over the guided cells of each frame, ``[F]`` on the CPU."""
-        guided = self.guided.expand_as(values)
-        frames = torch.where(guided, values, 0.0).sum(dim=(0, 2, 3, 4)) / guided.sum(dim=(0, 2, 3, 4))
-        return frames.cpu()
 
     def moments(self, schedule: SigmaSchedule) -> ErrorMoments:
         """What was seen at each level of the schedule; of a level seen twice, the last time.
@@ -124,8 +114,15 @@ class OracleBlend:
         Raises KeyError for a level that the run has not come to.
         """
         rows = [self.seen[float(sigma)] for sigma in schedule.levels]
-        a, b, c = (torch.stack(column) for column in zip(*rows, strict=True))
-        return ErrorMoments(schedule.levels, a, b, c, self.guided.sum(dim=(1, 2, 3)).double().cpu())
+        a, b, c, cells = (torch.stack(column) for column in zip(*rows, strict=True))
+        return ErrorMoments(schedule.levels, a, b, c, cells[0])
+
+
+def _mean(values: Tensor, guided: Tensor) -> Tensor:
+    """Mean over the guided cells of each frame, ``[F]`` on the CPU."""
+    chosen = guided.expand_as(values)
+    frames = torch.where(chosen, values, 0.0).sum(dim=(0, 2, 3, 4)) / chosen.sum(dim=(0, 2, 3, 4))
+    return frames.cpu()
 
 
 def describe(scenes: Sequence[ErrorMoments], rows: Iterable[int] | None = None) -> str:

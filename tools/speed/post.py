@@ -19,27 +19,24 @@ def post_step(mode: str, pixels: int = POST_PIXELS) -> Callable[[], Any]:
     from mvguide.backbones.base import ConditioningOptions
     from mvguide.backbones.loading import load_backbone
     from mvguide.diffusion.solvers import Step
-    from mvguide.guidance.guides import GuidanceSettings, make_guidance
+    from mvguide.guidance.guides import bind, make_guide
     from mvguide.guidance.targets import Targets
     from mvguide.tables.table import LambdaTable
 
     backbone = load_backbone("tiny", device="cpu")
-    told = ConditioningOptions(8, motion_bucket_id=50, cfg_min=1.0, cfg_max=3.0, cfg_chunked="chunked" in mode)
-    denoiser = backbone.denoiser(backbone.prepare(torch.rand(3, pixels, pixels), told))
+    options = ConditioningOptions(8, motion_bucket_id=50, cfg_min=1.0, cfg_max=3.0, cfg_chunked="chunked" in mode)
+    denoiser = backbone.denoiser(backbone.prepare(torch.rand(3, pixels, pixels), options))
     schedule = load_sigmas("sigmas_25")
     x = 20 * torch.randn(backbone.latent_shape(8, pixels, pixels))
     targets = Targets(torch.randn(x.shape[1:]), torch.ones_like(x[0, :, :1]), torch.zeros(8, dtype=torch.bool))
-    settings = GuidanceSettings(
-        kind="posterior_gradient" if "post" in mode else "none",
-        checkpointing="kept" not in mode,
-        tiles=4 if "tiles" in mode else 1,
-    )
-    guide = make_guidance(settings, targets, LambdaTable.constant(0.8, schedule, 8))
+    kind, tiles = "posterior_gradient" if "post" in mode else "none", 4 if "tiles" in mode else 1
+    guide = make_guide(kind, checkpointing="kept" not in mode, tiles=tiles)
+    guidance = bind(guide, targets, LambdaTable.constant(0.8, schedule, 8))
     step = Step(11, 25, schedule.sigmas[11], schedule.sigmas[12])
 
     @torch.no_grad()
     def run() -> None:
-        guide(denoiser, x, step)
+        guidance(denoiser, x, step)
 
     return run
 

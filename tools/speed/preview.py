@@ -14,18 +14,19 @@ from tools.speed.warp import warp_inputs
 def bench_preview() -> dict[str, Any]:
     from mvguide.depth.maps import Depth
     from mvguide.files.video import write_video
+    from mvguide.pipeline.prepare import warp_path
     from mvguide.pipeline.preview import preview
     from mvguide.views.view import View
 
     image, depth, camera, _ = warp_inputs()
     view = View(image.clamp(0, 1), camera, Depth(depth, torch.ones_like(depth, dtype=torch.bool), True))
     path = orbit(camera, 25, degrees=20, target_depth=2.5)
-    frames = preview([view], path, (camera.width, camera.height)).warps.image
+    frames = warp_path([view], path, (camera.width, camera.height)).warps.image
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
 
         def ours() -> None:
-            preview([view], path, (camera.width, camera.height)).save(place / "preview")
+            preview(warp_path([view], path, (camera.width, camera.height))).save(place / "preview")
 
         ours_s, theirs_s, ratio = alternate(ours, lambda: write_video(place / "plain.mp4", frames, 7), 3)
     return {
