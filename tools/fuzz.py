@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,12 +37,14 @@ class TooLong(BaseException):
 
 def run(cases: range, seed: int, folder: Path) -> list[str]:
     """Run cases, and print what happened. Returns a line for each that failed."""
+    signal.signal(signal.SIGALRM, _alarm)
     (folder / "samples").mkdir()
     readers = make_readers(folder / "samples")
     names, shares = list(readers), [reader.share for reader in readers.values()]
     good = _check_samples(readers)
     failures, slowest, largest = [], (0.0, ""), (0, "")
-    counts, spent = Counter[tuple[str, str]](), Counter[str]()
+    counts: Counter[tuple[str, str]] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     # What is allocated once, such as ffmpeg's and torch's own buffers, is there before the first case.
     _limit_memory()
     for number in cases:
@@ -183,7 +185,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="number of one case")
     told = parser.parse_args()
-    signal.signal(signal.SIGALRM, _alarm)
     cases = range(told.cases) if told.only is None else range(told.only, told.only + 1)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -86,8 +86,9 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> N
             "make it smaller first"
         )
     # Pillow leaves rows black that no strip of a damaged TIFF covers.
-    if image.format == "TIFF" and image.tile:
-        right, bottom = (max(tile[1][side] for tile in image.tile) for side in (2, 3))
+    tiles = getattr(image, "tile", [])
+    if image.format == "TIFF" and tiles:
+        right, bottom = (max(tile[1][side] for tile in tiles) for side in (2, 3))
         if right < image.width or bottom < image.height:
             raise FileError(
                 f"{what} {path} says {image.width} x {image.height}, but holds {right} x {bottom} pixels; save it again"

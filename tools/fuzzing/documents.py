@@ -10,8 +10,23 @@ import numpy as np
 import yaml
 
 NUMBERS = [0, -1, 1, 0.5, 7, 1e-320, 1e-40, 1e308, -1e308, 10**9, 2**31, 2**63, 10**30, float("nan"), float("inf")]
-VALUES = [*NUMBERS, None, True, "", "x", "\0", "nan", "../../etc/passwd", "x" * 5000, "9" * 400, [], {}, [[]], [1, 2]]
-LISTS = [[0] * 5000, [[1.0] * 4] * 4, [None] * 3, [float("nan")] * 4, [1e308] * 4, ["a"] * 4]
+VALUES: list[Any] = [
+    *NUMBERS,
+    None,
+    True,
+    "",
+    "x",
+    "\0",
+    "nan",
+    "../../etc/passwd",
+    "x" * 5000,
+    "9" * 400,
+    [],
+    {},
+    [[]],
+    [1, 2],
+]
+LISTS: list[Any] = [[0] * 5000, [[1.0] * 4] * 4, [None] * 3, [float("nan")] * 4, [1e308] * 4, ["a"] * 4]
 SHAPES = [
     (),
     (0,),
