@@ -4,6 +4,7 @@ import io
 import json
 import random
 import struct
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,17 @@ def changed_document(content: bytes, chance: random.Random, is_yaml: bool) -> by
         if kind == "remove":
             del holder[key]
         elif kind == "repeat" and isinstance(holder, list):
-            holder.extend([holder[key]] * chance.choice([1, 2, 300]))
+            holder.extend(deepcopy(holder[key]) for _ in range(chance.choice([1, 2, 300])))
         elif kind == "swap":
             other, name = chance.choice(places)
-            if not _is_in(holder, other[name]):
-                holder[key] = other[name]
+            holder[key] = deepcopy(other[name])
         elif kind == "deep":
             value: Any = 1
             for _ in range(chance.choice([3, 30, 300])):
                 value = [value]
             holder[key] = value
         else:
-            holder[key] = chance.choice([*VALUES, *LISTS])
+            holder[key] = deepcopy(chance.choice([*VALUES, *LISTS]))
     # Nested deeper than Python writes: then the text is put together by hand.
     if chance.random() < 0.02:
         depth = chance.choice([2000, 100_000])
@@ -137,11 +137,3 @@ def _places(node: Any) -> Any:
     for key in keys:
         yield node, key
         yield from _places(node[key])
-
-
-def _is_in(holder: Any, node: Any) -> bool:
-    """Whether a part holds another: putting it there would make a ring."""
-    return node is holder or any(
-        _is_in(holder, value)
-        for value in (node if isinstance(node, list) else node.values() if isinstance(node, dict) else ())
-    )
