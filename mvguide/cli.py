@@ -1,6 +1,7 @@
 """The command line: ``mvguide render | preview | demo | evaluate | compare | search-hypers | sigmas``."""
 
 import argparse
+import errno
 import os
 import sys
 from argparse import ArgumentError
@@ -75,6 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def find_command(words: Sequence[str]) -> tuple[str, list[str]]:
     """Name of the command that the words start with, and the rest. Exits with code 2 for a name that is not known."""
+    if words[:1] == ["--quiet"]:
+        words = [*words[1:], "--quiet"]
     if words[:1] == ["evaluate"] and any(word.split("=")[0] in _SCENE_OPTIONS for word in words):
         return "evaluate --scene", list(words[1:])
     for count in (2, 1):
@@ -86,27 +89,50 @@ def find_command(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns 0, 2 for input that cannot be used (one sentence says why), 130 when interrupted."""
-    name, words = find_command(sys.argv[1:] if arguments is None else list(arguments))
+    """Run a command.
+
+    Returns:
+        0; 2 for input that cannot be used (one sentence says why); 130 when interrupted, 143 when terminated.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words:
+        build_parser().print_help()
+        return 0
+    name, words = find_command(words)
     command = COMMANDS[name]
     from mvguide.config.parsing import make_parser, parse
+    from mvguide.files.stopping import stop_sentence, stoppable
 
     settings = _load("config", command.settings)
     parser = make_parser(settings, f"mvguide {name}", command.positional)
-    try:
-        _load("commands", command.function)(parse(parser, settings, words))
-    except MvguideError as error:
-        print(f"mvguide: {error}", file=sys.stderr)
-        return 2
-    except ArgumentError as error:
-        parser.error(str(error))
-    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except KeyboardInterrupt:
-        print("mvguide: interrupted; nothing was written", file=sys.stderr)
-        return 130
+    with stoppable() as written:
+        try:
+            _load("commands", command.function)(parse(parser, settings, words))
+            sys.stdout.flush()
+        except MvguideError as error:
+            print(f"mvguide: {error}", file=sys.stderr)
+            return 2
+        except ArgumentError as error:
+            parser.error(str(error))
+        except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+            _drop_output()
+            return 141
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _drop_output()
+            print(f"mvguide: standard output cannot be written ({error.strerror}); send it elsewhere", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt as stop:
+            sentence, code = stop_sentence(stop, written)
+            print(f"mvguide: {sentence}", file=sys.stderr)
+            return code
     return 0
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere, so that the interpreter does not fail over it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _load(room: str, place: str) -> Any:

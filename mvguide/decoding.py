@@ -5,6 +5,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 from mvguide.errors import FileError, MvguideError
@@ -55,6 +56,12 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def packaged_folder(name: str) -> Path:
+    """Folder of files that come with mvguide: inside the package in a wheel, beside it in a checkout."""
+    root = Path(str(files("mvguide")))
+    return root / name if is_folder(root / name) else root.parent / name
 
 
 @contextmanager

@@ -17,6 +17,10 @@ class ConfigError(MvguideError):
     """A configuration or a combination of settings cannot be used."""
 
 
+class NumericalError(MvguideError):
+    """Values that are not finite came up during a run."""
+
+
 class ModelError(MvguideError):
     """A model cannot be found, loaded or used for what was asked."""
 

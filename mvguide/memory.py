@@ -1,6 +1,7 @@
 """How much memory is free, asked before a size from a file or an option takes it."""
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +39,20 @@ def free_memory() -> int | None:
     found = [_of_system(), _of_limit(), *_of_containers()]
     known = [max(0, free) for free in found if free is not None]
     return min(known) if known else None
+
+
+def peak_memory() -> dict[str, int]:
+    """The most memory that this process has held so far, MiB: ``process``, and ``cuda`` where CUDA is used."""
+    found = {}
+    with suppress(ImportError):
+        import resource
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["cuda"] = torch.cuda.max_memory_allocated() // 2**20
+    return found
 
 
 def size_words(num_bytes: float) -> str:

@@ -17,7 +17,7 @@ from mvguide.diffusion.path import VarianceExploding
 from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
 from mvguide.diffusion.solvers import SOLVERS
-from mvguide.files.depth_formats import READERS
+from mvguide.files.depth_formats import DEPTH_FORMATS
 from mvguide.files.images import write_png
 from mvguide.geometry.trajectory import TRAJECTORIES
 from mvguide.guidance.guides import GUIDES, make_guide
@@ -30,7 +30,7 @@ EXAMPLES = dict(re.findall(r"\n## (.+?)\n.*?```python\n(.*?)```", PAGE.read_text
 
 @pytest.fixture(autouse=True)
 def _tables_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    tables: list[dict[str, Any]] = [SOLVERS, GUIDES, TRAJECTORIES, READERS, DEPTH_SOURCES]
+    tables: list[dict[str, Any]] = [SOLVERS, GUIDES, TRAJECTORIES, DEPTH_FORMATS, DEPTH_SOURCES]
     kept = [dict(table) for table in tables]
     monkeypatch.setattr(formats, "FORMATS", formats.FORMATS)
     yield

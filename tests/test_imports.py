@@ -15,6 +15,7 @@ ROOMS = [
     "errors",
     "memory",
     "decoding",
+    "memory",
     "diffusion",
     "tables",
     "guidance",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mvguide.backbones.loading import load_backbone
 from mvguide.backbones.native_size import SVD_XT, read_native_size
+from mvguide.backbones.pretrained import load_backbone
 from mvguide.depth.model import model_is_here
 from mvguide.diffusion.schedule import load_sigmas
 from mvguide.errors import FileError, ModelError

@@ -34,6 +34,17 @@ SCENES = {
 
 PICTURE, VIDEO, FRAMES = 256, 128, 16
 DEPTH_UNIT = 0.001
+SETTINGS = """\
+# One picture with exact depth in millimetres, seen along the scene's own camera path.
+image: {name}/image.png
+depth: {name}/depth.png
+depth_unit: {unit}
+depth_kind: depth
+intrinsics: {lens}
+trajectory:
+  kind: file
+  file: {name}/cameras.json
+"""
 
 
 def make_scene(name: str, seed: int, folder: Path) -> None:
@@ -51,6 +62,8 @@ def make_scene(name: str, seed: int, folder: Path) -> None:
     notes = {"depth_unit_scale_factor": DEPTH_UNIT, "move": scene.move[0], "moving": bool(scene.moving[0])}
     names = [f"truth.mp4#{index}" for index in range(FRAMES)]
     write_transforms(out / "cameras.json", cameras, names, extra=notes)
+    lens = cameras.intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
+    (folder / f"{name}.yaml").write_text(SETTINGS.format(name=name, unit=DEPTH_UNIT, lens=lens))
     truth = scene.video[0].unflatten(-1, (VIDEO, -1)).mean(-1).unflatten(-2, (VIDEO, -1)).mean(-2)
     write_video(out / "truth.mp4", truth, fps=7)
     size = sum(file.stat().st_size for file in out.iterdir())

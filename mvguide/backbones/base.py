@@ -81,6 +81,16 @@ class Backbone(Protocol):
         ...
 
     @property
+    def fingerprint(self) -> str:
+        """Tells these weights, in this number format, from others: for what is kept from run to run."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the network."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Where the networks run."""
         ...

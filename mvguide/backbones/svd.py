@@ -1,15 +1,19 @@
 """Stable Video Diffusion on stock diffusers classes, unmodified: UNet, VAE and image encoder of one pipeline object."""
 
+import hashlib
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
+from transformers import CLIPVisionModelWithProjection
 
 from mvguide.backbones.base import Conditioning, ConditioningOptions, ModelNotes
 from mvguide.backbones.native_size import NativeSize, native_size
@@ -42,6 +46,12 @@ class SvdBackbone:
         ModelError: when the pipeline's scheduler config is not one that SVD's network understands.
     """
 
+    NETWORKS = {  # noqa: RUF012  # a constant
+        "unet": UNetSpatioTemporalConditionModel,
+        "vae": AutoencoderKLTemporalDecoder,
+        "image_encoder": CLIPVisionModelWithProjection,
+    }
+
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
         self.pipe = pipe
@@ -60,6 +70,20 @@ class SvdBackbone:
         self.path = VarianceExploding(t_max=float(config.get("sigma_max") or 700.0))
         self.vae_scale_factor = int(self.pipe.vae_scale_factor)
         self._processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Name, number format, and a digest of the sums of every weight."""
+        digest = hashlib.sha256()
+        for module in (self.pipe.unet, self.pipe.vae, self.pipe.image_encoder):
+            for key, weight in module.state_dict().items():
+                digest.update(f"{key} {float(weight.double().sum())} {float(weight.double().abs().sum())}".encode())
+        return f"{self.name} {self.dtype} {digest.hexdigest()[:16]}"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the UNet."""
+        return self.pipe.unet.dtype
 
     @property
     def device(self) -> torch.device:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.cameras.calibration import find_calibration, read_calibration
+from mvguide.cameras.intrinsics_files import find_calibration, read_calibration
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import FileError, InputError
 from mvguide.geometry.camera import Camera, rigid_fault, stack

@@ -2,7 +2,7 @@
 
 Convention of the file: 12 numbers a line are camera_to_world [3, 4], 16 are [4, 4], row by row, with OpenCV axes (x
 right, y down, z forward). There is no place for names and size. Intrinsics are the caller's or those of a calibration
-file (`mvguide.cameras.calibration`); the pictures are those of the folder `images`, where it holds as many.
+file (`mvguide.cameras.intrinsics_files`); the pictures are those of the folder `images`, where it holds as many.
 """
 
 import os

@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from mvguide.backbones.base import ConditioningOptions
-from mvguide.backbones.loading import find_model
 from mvguide.backbones.native_size import read_native_size
+from mvguide.backbones.pretrained import choose_device, find_model
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
+from mvguide.decoding import is_file, packaged_folder
 from mvguide.diffusion.resampling import Resampling
 from mvguide.diffusion.sampler import Watch
 from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
@@ -59,14 +60,14 @@ class Job:
             conditioning=ConditioningOptions(
                 num_frames,
                 motion_bucket_id=config.motion_bucket_id,
-                fps=at_least_one("fps", config.fps),
+                fps=config.fps,
                 noise_aug_strength=config.noise_aug_strength,
                 cfg_min=config.cfg_min,
                 cfg_max=config.cfg_max,
                 cfg_chunked=config.cfg_chunked,
             ),
             hole_radius=config.hole_radius or 0,
-            chunk=at_least_one("chunk", config.chunk),
+            chunk=config.chunk,
             generator=torch.Generator().manual_seed(config.seed),
         )
 
@@ -97,39 +98,55 @@ class Job:
         return self.pipe.sample(context, table, guidance=self.guide, mask=options, solver=solver, watch=watch)
 
 
-def prepare_job(config: RenderConfig, path: Camera | None, say: Say, pipe: MultiViewPipeline | None = None) -> Job:
-    """Read and check everything, then load the model.
+@dataclass(frozen=True)
+class Plan:
+    """Everything read and checked that can be without the model. The arguments are those of :class:`Job`."""
+
+    config: RenderConfig
+    inputs: Inputs
+    trajectory: Camera
+    schedule: SigmaSchedule | None
+    guide: Guide
+    given: LambdaTable | None
+
+    def load(self, pipe: MultiViewPipeline | None = None) -> Job:
+        """Load the model, or take ``pipe``, a loaded one of the settings."""
+        config = self.config
+        pipe = pipe or MultiViewPipeline.from_pretrained(
+            config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
+        )
+        steps = DEFAULT_STEPS if config.steps is None else config.steps
+        schedule = self.schedule or pipe.backbone.schedule(steps)
+        return Job(config, self.inputs, self.trajectory, pipe, schedule, self.guide, self.given)
+
+
+def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
+    """Read the inputs and check the settings.
 
     Args:
         config: the settings.
         path: F cameras in place of those of the settings.
-        say: prints what goes on.
-        pipe: a model that is loaded already, that of the settings.
+        say: prints what was made or assumed.
 
     Raises:
-        MvguideError: whatever cannot be used, before the model is loaded where that is possible.
+        MvguideError: whatever cannot be used.
     """
-    say("reading the pictures")
     guide, given = config.guidance.guide(), _given_table(config.guidance)
     Resampling(make_solver(config.solver), config.guidance.resample, config.guidance.resample_until)
+    for name, value in (("steps", config.steps), ("fps", config.fps), ("chunk", config.chunk)):
+        at_least_one(name, 1 if value is None else value)
+    size_of(config)
+    choose_device(config.device)
+    schedule = load_sigmas(config.sigmas) if config.sigmas else None
     inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()
-    schedule = load_sigmas(config.sigmas) if config.sigmas else None
     trajectory = path
     if trajectory is None:
         frames = config.num_frames
         frames = read_native_size(find_model(config.model)).frames if frames is None else frames
         trajectory = inputs.trajectory(config.trajectory, frames)
-    # A bad path is refused before the model is loaded.
-    if pipe is None:
-        say(f"loading model {config.model}")
-        pipe = MultiViewPipeline.from_pretrained(
-            config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
-        )
-    steps = DEFAULT_STEPS if config.steps is None else config.steps
-    schedule = schedule or pipe.backbone.schedule(at_least_one("steps", steps))
-    return Job(config, inputs, trajectory, pipe, schedule, guide, given)
+    return Plan(config, inputs, trajectory, schedule, guide, given)
 
 
 def _given_table(options: GuidanceConfig) -> LambdaTable | None:
@@ -142,4 +159,7 @@ def _given_table(options: GuidanceConfig) -> LambdaTable | None:
         raise ConfigError("a calibrated table was asked for, but guidance is 'none'; drop one of the two")
     if options.table == "constant":
         check_weight(options.weight)
-    return None if options.table in ("search", "calibrated", "constant") else LambdaTable.load(options.table)
+    if options.table in ("search", "calibrated", "constant"):
+        return None
+    packaged = packaged_folder("configs") / f"{options.table}.npz"
+    return LambdaTable.load(packaged if is_file(packaged) else options.table)

@@ -2,11 +2,11 @@
 
 import sys
 
-from mvguide.backbones.loading import find_model
 from mvguide.backbones.native_size import read_native_size
-from mvguide.commands.speaking import at_least_one, size_of, speaker
+from mvguide.backbones.pretrained import find_model
+from mvguide.commands.speaking import JobBar, Say, at_least_one, size_of, speaker
 from mvguide.config.input_options import PreviewConfig
-from mvguide.files.atomic import check_writable
+from mvguide.files.atomic import claim_folder
 from mvguide.inputs.loading import load_inputs
 from mvguide.pipeline import preview as previews
 from mvguide.pipeline.prepare import warp_path
@@ -14,8 +14,17 @@ from mvguide.pipeline.prepare import warp_path
 
 def preview(config: PreviewConfig) -> previews.Preview:
     """Warp along the path, judge it, and write the preview folder."""
-    check_writable(config.out, folder=True)
-    say = speaker(config.quiet)
+    bar = JobBar({"reading": 2, "warping": 3, "judging": 1, "writing": 3}, config.quiet)
+    try:
+        with claim_folder(config.out):
+            return _preview(config, speaker(config.quiet), bar)
+    finally:
+        bar.close()
+
+
+def _preview(config: PreviewConfig, say: Say, bar: JobBar) -> previews.Preview:
+    bar.begin("reading")
+    fps = at_least_one("fps", config.fps)
     inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()
@@ -23,10 +32,13 @@ def preview(config: PreviewConfig) -> previews.Preview:
     num_frames = native.frames if config.num_frames is None else config.num_frames
     trajectory = inputs.trajectory(config.trajectory, num_frames)
     size = size_of(config) or native.default_size(trajectory.width, trajectory.height)
+    bar.begin("warping")
     moments = inputs.moments(num_frames)
     path = warp_path(inputs.views, trajectory, size, moments=moments, hole_radius=config.hole_radius or 0)
+    bar.begin("judging")
     found = previews.preview(path)
-    found.save(config.out, fps=at_least_one("fps", config.fps))
+    bar.begin("writing")
+    found.save(config.out, fps=fps)
     speaker(config.quiet, sys.stdout)(found.text())
     say(f"wrote {config.out}/: warps.mp4, sheet.png, path.png (the cameras from above) and preview.json")
     return found

@@ -2,29 +2,59 @@
 
 from dataclasses import asdict
 
-from mvguide.commands.job import prepare_job
-from mvguide.commands.speaking import progress_bar, speaker
-from mvguide.config.input_options import TrajectoryOptions
+from mvguide.backbones.pretrained import EMBEDDED
+from mvguide.commands.job import read_job
+from mvguide.commands.speaking import JobBar, Say, speaker
+from mvguide.config.parsing import load_settings
 from mvguide.config.render_options import DemoConfig, RenderConfig
-from mvguide.files.atomic import check_writable
+from mvguide.files.atomic import claim_folder
 from mvguide.geometry.camera import Camera
+from mvguide.pipeline.prepare import Context
 from mvguide.pipeline.result import Result
 from mvguide.scenes import packaged_scene
 from mvguide.views.diagnosis import diagnose
 
+STAGES = {
+    "reading": 3,
+    "loading the model": 4,
+    "warping": 1,
+    "encoding": 1,
+    "denoising": 25,
+    "decoding": 2,
+    "writing": 3,
+}
+"""Stages of a render, and how many denoising steps of the embedded model each takes, roughly."""
+
+FULL_SIZE = "stabilityai/stable-video-diffusion-img2vid-xt --variant fp16"
+
 
 def render(config: RenderConfig, path: Camera | None = None) -> Result:
     """Render a camera move and write the result folder; ``path`` are F cameras in place of those of the settings."""
-    check_writable(config.out, folder=True)
-    say = speaker(config.quiet)
-    job = prepare_job(config, path, say)
+    bar = JobBar(STAGES, config.quiet)
+    try:
+        with claim_folder(config.out):
+            return _render(config, path, speaker(config.quiet), bar)
+    finally:
+        bar.close()
+
+
+def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) -> Result:
+    bar.begin("reading")
+    plan = read_job(config, path, say)
+    bar.begin("loading the model")
+    job = plan.load()
+    bar.begin("warping")
     context = job.context()
+    say(_about(context))
     for warning in diagnose(context.views, context.trajectory, context.warps):
         say(f"warning: {warning}")
+    bar.begin("encoding")
     table = job.table(context)
     if table is not None and config.guidance.table == "calibrated":
         say(table.source)
-    result = job.sample(context, table, None if config.quiet else progress_bar(len(job.schedule)))
+    bar.begin("denoising", len(job.schedule))
+    result = job.sample(context, table, watch=bar.watch)
+    bar.begin("writing")
     result.save(config.out, fps=config.fps, command=asdict(config))
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
@@ -32,21 +62,17 @@ def render(config: RenderConfig, path: Camera | None = None) -> Result:
     return result
 
 
+def _about(context: Context) -> str:
+    """Which model runs, and at what size; that the embedded one is a toy."""
+    size = f"{context.trajectory.width} x {context.trajectory.height}"
+    about = f"model {context.backbone.name}: {context.num_frames} frames of {size}, {len(context.schedule)} steps"
+    if context.backbone.name in EMBEDDED:
+        about += f". It is a toy to try mvguide with; for a full-size model on a GPU: --model {FULL_SIZE}"
+    return about
+
+
 def demo(config: DemoConfig) -> Result:
     """Render a packaged scene along its own camera path."""
     scene = packaged_scene(config.scene)
-    return render(
-        RenderConfig(
-            image=str(scene.image),
-            depth=str(scene.depth),
-            depth_unit=scene.depth_unit,
-            depth_kind="depth",
-            intrinsics=scene.intrinsics,
-            trajectory=TrajectoryOptions(kind="file", file=str(scene.cameras)),
-            model="tiny",
-            steps=config.steps,
-            seed=config.seed,
-            out=config.out,
-            quiet=config.quiet,
-        )
-    )
+    given = {name: value for name, value in vars(config).items() if name != "scene"}
+    return render(load_settings(RenderConfig, scene=str(scene.settings), model="tiny", **given))

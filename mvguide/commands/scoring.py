@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mvguide.backbones.loading import load_backbone
+from mvguide.backbones.pretrained import load_backbone
 from mvguide.commands.rendering import render
 from mvguide.commands.speaking import speaker
 from mvguide.config.render_options import ModelOptions, RenderConfig
@@ -18,14 +18,18 @@ from mvguide.evaluation.recovery import load_pycolmap, recover_cameras
 from mvguide.evaluation.rendered import RenderedVideo, read_result
 from mvguide.evaluation.report import RESULT, Evaluation
 from mvguide.evaluation.scores import Truth, score_video
-from mvguide.files.atomic import check_writable
+from mvguide.files.atomic import check_writable, claim_folder
 from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.inputs.held_out import hold_out, read_truth
 
 
 def evaluate_result(config: EvaluateResultConfig) -> Evaluation:
     """Score a result folder, and write the evaluation folder."""
-    check_writable(config.out, folder=True)
+    with claim_folder(config.out):
+        return _evaluate_result(config)
+
+
+def _evaluate_result(config: EvaluateResultConfig) -> Evaluation:
     if not config.result:
         raise InputError(
             "no result was given; give a result folder (mvguide evaluate RESULT --truth FRAMES), or a scene to render "
@@ -44,7 +48,11 @@ def evaluate_result(config: EvaluateResultConfig) -> Evaluation:
 
 def evaluate_scene(config: EvaluateSceneConfig) -> Evaluation:
     """Render a scene, score the result, and write the evaluation folder."""
-    check_writable(config.out, folder=True)
+    with claim_folder(config.out):
+        return _evaluate_scene(config)
+
+
+def _evaluate_scene(config: EvaluateSceneConfig) -> Evaluation:
     if config.truth is not None and config.held_out is not None:
         raise InputError("--truth and --held_out both say what the video is compared with; give one of them")
     _check_tools(config)

@@ -1,7 +1,8 @@
-"""What the commands share: messages, the progress bar, and checks of settings."""
+"""What the commands share: messages, one progress bar for the whole job, and checks of settings."""
 
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -13,34 +14,63 @@ Say = Callable[[str], None]
 """Prints a sentence."""
 
 
-def speaker(quiet: bool, stream: object = None) -> Say:
-    """A print that ``--quiet`` silences; to standard error, where the progress bar is too, or to ``stream``."""
+def speaker(quiet: bool, stream: TextIO | None = None) -> Say:
+    """A print that ``--quiet`` silences; to standard error, above the progress bar, or to ``stream``."""
 
     def say(text: str) -> None:
         if not quiet:
-            print(text, file=stream or sys.stderr)  # type: ignore[arg-type]
+            tqdm.write(text, file=stream or sys.stderr)
 
     return say
 
 
-def progress_bar(num_steps: int) -> Callable[[Progress], None]:
-    """A watcher that shows steps, sigma and the time left; the bar appears with the first step."""
-    bar: tqdm | None = None
+class JobBar:
+    """One bar for a whole job, from its first second: it names the stage, and counts denoising steps one by one.
 
-    def watch(progress: Progress) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = tqdm(total=num_steps, desc="denoising", unit="step", leave=True)
-        bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
-        bar.update()
-        if progress.step.index + 1 == num_steps:
-            bar.close()
+    The other stages count as so many steps as they take, roughly, so that the bar moves evenly.
 
-    return watch
+    Args:
+        stages: name -> steps it counts for.
+        quiet: show nothing.
+    """
+
+    def __init__(self, stages: dict[str, int], quiet: bool) -> None:
+        self.stages, self.begun, self.before = dict(stages), "", 0
+        self.bar = tqdm(
+            total=sum(stages.values()),
+            disable=quiet,
+            bar_format="{desc:<24} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+            leave=False,
+        )
+
+    def begin(self, stage: str, steps: int | None = None) -> None:
+        """Finish the stage before, and name the next one; ``steps`` is its length where that is known only now."""
+        self.before += self.stages.get(self.begun, 0)
+        if steps is not None:
+            self.stages[stage] = steps
+            self.bar.total = sum(self.stages.values())
+        self.begun, self.bar.n = stage, self.before
+        self.bar.set_postfix_str("", refresh=False)
+        self.bar.set_description_str(stage)
+
+    def watch(self, progress: Progress) -> None:
+        """Count a denoising step; after the last one comes decoding."""
+        self.bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
+        self.bar.update()
+        if progress.step.index + 1 == progress.step.num_steps:
+            self.begin("decoding")
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self.bar.close()
 
 
 def size_of(config: InputConfig) -> tuple[int, int] | None:
-    """(width, height) that was asked for; one of the two alone keeps the picture's shape."""
+    """(width, height) that was asked for; None for the model's own size.
+
+    Raises:
+        InputError: only one of the two.
+    """
     if config.width is None and config.height is None:
         return None
     if config.width is not None and config.height is not None:

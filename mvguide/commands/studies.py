@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mvguide.commands.job import Job, prepare_job
+from mvguide.commands.job import Job, read_job
 from mvguide.commands.speaking import Say
 from mvguide.config.parsing import load_settings
 from mvguide.config.render_options import RenderConfig
@@ -42,7 +42,7 @@ def make_study(config: SearchConfig, say: Say) -> Study:
             quiet=True,
         )
         held_out = hold_out(settings)
-        job = prepare_job(held_out.settings, held_out.path, lambda text: None, pipe)
+        job = read_job(held_out.settings, held_out.path, lambda text: None).load(pipe)
         pipe = job.pipe
         scenes.append((job, job.context(), held_out))
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -16,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mvguide.config.input_options import InputConfig, SourceOptions
 from mvguide.config.presets import preset_settings
-from mvguide.decoding import check_readable, check_yaml, decoding
+from mvguide.decoding import check_readable, check_yaml, decoding, is_file, is_folder, packaged_folder
 from mvguide.errors import FileError, InputError
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class Parser(ArgumentParser):
         unknown = re.match(r"unrecognized arguments: (--[\w.]+)", message)
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
-            near = get_close_matches(unknown[1], known, n=1)
+            near = get_close_matches(unknown[1], known, n=1, cutoff=0.75)
             return f"there is no option {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
         return one_line(message)
 
@@ -73,9 +74,41 @@ def make_parser(settings: type, prog: str = "mvguide", positional: tuple[str, st
     return parser
 
 
-def parse(parser: Parser, settings: type[T], words: Sequence[str] | None) -> T:
+def parse(parser: Parser, settings: type[T], words: Sequence[str]) -> T:
     """Settings from the words of a command line. Exits with a sentence and code 2 for words that cannot be used."""
-    return _fill(parser, settings, parser.parse_args(words, defaults=False))
+    return _fill(parser, settings, parser.parse_args(_expanded(parser, settings, words), defaults=False))
+
+
+def _expanded(parser: Parser, settings: type, words: Sequence[str]) -> list[str]:
+    """Short forms written out: ``--trajectory orbit``, lists without brackets, names of packaged configs.
+
+    Args:
+        parser: of the settings.
+        settings: a dataclass.
+        words: of the command line.
+    """
+    known = {option for action in parser._actions for option in action.option_strings}
+    lists = {f"--{field.name}" for field in fields(settings) if "list[" in str(field.type)}
+    found: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        follows = list(takewhile(lambda text: not text.startswith("--"), rest))
+        if word in lists and len(follows) > 1:
+            found += [word, f"[{','.join(follows)}]"]
+            del rest[: len(follows)]
+        elif f"{word}.kind" in known and follows and not follows[0].startswith("{"):
+            found.append(f"{word}.kind")
+        elif word == "--config" and follows and not is_file(Path(follows[0])):
+            found += [word, str(packaged_configs().get(rest.pop(0), follows[0]))]
+        else:
+            found.append(word)
+    return found
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Config files that come with mvguide, by name."""
+    return {path.stem: path for path in sorted(packaged_folder("configs").glob("*.yaml"))}
 
 
 def load_settings(settings: type[T], **given: Any) -> T:
@@ -113,9 +146,17 @@ def _scene(given: Namespace) -> Namespace:
     for name in SOURCES:
         if given.get(name) is not None:
             raise InputError(f"--scene and --{name} were given; the scene says what the pictures are, drop one")
-    if Path(scene).suffix.lower() not in (".yaml", ".yml"):
+    path = Path(scene)
+    if not is_file(path) and not is_folder(path):
+        path = packaged_scene_files().get(scene, path)
+    if path.suffix.lower() not in (".yaml", ".yml"):
         return Namespace(cameras=scene)
-    return read_scene_file(Path(scene))
+    return read_scene_file(path)
+
+
+def packaged_scene_files() -> dict[str, Path]:
+    """Scene files that come with mvguide, by name."""
+    return {path.stem: path for path in sorted(packaged_folder("scenes").glob("*.yaml"))}
 
 
 def read_scene_file(path: Path) -> Namespace:

@@ -11,6 +11,7 @@ from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import FirstOrder, Guided, Solver, Step
+from mvguide.errors import NumericalError
 
 
 class Guidance(Protocol):
@@ -65,6 +66,9 @@ def iterate(
 
     Yields:
         Progress after each step; the last one has x at sigma 0.
+
+    Raises:
+        NumericalError: x is not finite after a step.
     """
     solver = solver or FirstOrder()
     state = solver.init()
@@ -81,6 +85,11 @@ def iterate(
             return guidance(denoiser, x, replace(step, sigma=sigma))
 
         x, state, denoised = solver.step(evaluate, x, step, denoiser.path, state, noise)
+        if not bool(torch.isfinite(x.sum())):  # one number for all: a sum is finite only if its parts are
+            raise NumericalError(
+                f"latents are not finite after step {index + 1} of {len(schedule)} (sigma {float(step.sigma):.3g}); "
+                "the network overflowed: use dtype bfloat16 or float32, or with posterior_gradient a smaller step_size"
+            )
         yield Progress(step, x, denoised)
 
 

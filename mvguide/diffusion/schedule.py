@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.decoding import decoding, is_file
+from mvguide.decoding import decoding, is_file, packaged_folder
 from mvguide.errors import FileError, InputError
 
 
@@ -88,11 +87,7 @@ def flow_sigmas(num_steps: int, shift: float = 1.0) -> Tensor:
 
 def packaged_schedules() -> dict[str, Path]:
     """Names and files of the schedules that come with mvguide."""
-    folder = Path(str(files("mvguide"))) / "sigmas"
-    if not folder.is_dir():
-        # A checkout keeps them one level up (the wheel maps that folder into the package).
-        folder = Path(str(files("mvguide"))).parent / "sigmas"
-    return {path.stem: path for path in sorted(folder.glob("*.npy"))}
+    return {path.stem: path for path in sorted(packaged_folder("sigmas").glob("*.npy"))}
 
 
 def load_sigmas(name_or_path: str | Path) -> SigmaSchedule:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.solvers import Guided, Step
-from mvguide.errors import ConfigError
+from mvguide.errors import ConfigError, NumericalError
 from mvguide.guidance.targets import HoleWeight, Targets, check_floor, closest_elements, hole_row, read_hole_weight
 from mvguide.guidance.tiles import OVERLAP, Tile, check_tiles, make_tiles
 from mvguide.tables.table import LambdaTable
@@ -77,6 +77,10 @@ class PosteriorGradient:
         """What is taken from x: ``step_size sqrt(alpha sigma) g / std(g)``, of x's shape."""
         gradient = self.gradient(denoiser, x, sigma, targets, table)
         spread = gradient.flatten(1).std(dim=1).view(-1, 1, 1, 1, 1)
+        if not bool(torch.isfinite(spread).all()):  # one such value would switch the guidance off
+            raise NumericalError(
+                f"the posterior gradient is not finite at sigma {float(sigma):.3g}; use dtype bfloat16 or float32"
+            )
         length = self.step_size * (denoiser.path.alpha(sigma) * sigma).sqrt()
         return torch.where(spread > 0, length * gradient / spread, torch.zeros_like(gradient))
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mvguide.cameras.calibration import find_calibration
 from mvguide.cameras.formats import CameraFormat, find_formats, read_first
+from mvguide.cameras.intrinsics_files import find_calibration
 from mvguide.cameras.posed import MAX_SIDE, PosedImages
 from mvguide.config.input_options import CropOptions, LensOptions, SourceOptions
 from mvguide.errors import FileError, InputError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from mvguide.backbones.loading import find_model
 from mvguide.backbones.native_size import read_native_size
+from mvguide.backbones.pretrained import find_model
 from mvguide.config.input_options import CropOptions, DepthFileOptions, LensOptions, TrajectoryOptions
 from mvguide.config.render_options import RenderConfig
 from mvguide.errors import FileError, InputError

@@ -15,7 +15,7 @@ From these, `mvguide.tables.consistent.consistent_weights` computes the table.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +119,7 @@ def calibrate(
         ConfigError: a depth error out of range.
         FileError: a cache that cannot be read.
     """
-    key = _key(context, depth_error)
+    key = _key(context, _plain(mask), depth_error)
     found = None
     if cache is not None and Path(cache).is_file():
         kept, kept_key = Measured.load(cache)
@@ -172,17 +172,22 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
     return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error, warps.distances.double())
 
 
-def _key(context: Context, depth_error: float) -> str:
+def _key(context: Context, mask: MaskOptions, depth_error: float) -> str:
     """What the measured errors depend on, as a digest."""
-    digest = hashlib.sha256(f"{context.backbone.name} {depth_error} {LEVELS}".encode())
+    about = (context.backbone.fingerprint, context.options, mask, depth_error, LEVELS)
+    digest = hashlib.sha256(repr(about).encode())
     trajectory, warps = context.trajectory, context.warps
     tensors = [trajectory.intrinsics, trajectory.world_to_camera, warps.image, warps.visible]
     for view in context.views:
         tensors += [view.image, view.require_depth().values, view.camera.world_to_camera]
-    tensors += list(context.conditioning.tensors.values())
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().double().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _plain(mask: MaskOptions | None) -> MaskOptions:
+    """The mask options alone, without what a subclass adds."""
+    return MaskOptions(**{field.name: getattr(mask or MaskOptions(), field.name) for field in fields(MaskOptions)})
 
 
 def _bent(view: View, amount: float) -> View:

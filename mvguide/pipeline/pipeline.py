@@ -16,6 +16,7 @@ from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
+from mvguide.memory import peak_memory
 from mvguide.pipeline.prepare import Context, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable
@@ -196,6 +197,10 @@ class MultiViewPipeline:
             "size": list(reversed(size)),
             "hole_radius": context.hole_radius,
             "seed": generator.initial_seed(),
+            "device": str(backbone.device),
+            "dtype": str(backbone.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "peak_memory_mib": peak_memory(),
             "conditioning": asdict(context.options),
         }
         return Result(

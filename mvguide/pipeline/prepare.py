@@ -23,7 +23,7 @@ from mvguide.views.view import View, fit_camera
 from mvguide.views.warps import Warps, warp_views
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class WarpedPath:
     """Views warped along a camera trajectory: all that can be known without a model.
 
@@ -38,6 +38,11 @@ class WarpedPath:
     trajectory: Camera
     moments: Moments | None
     warps: Warps
+
+    def __repr__(self) -> str:
+        """One line: how many views, frames and pixels."""
+        size = f"{self.trajectory.width} x {self.trajectory.height}"
+        return f"{type(self).__name__}({len(self.views)} views, {len(self.trajectory)} frames of {size})"
 
     @cached_property
     def first_view(self) -> View:
@@ -92,7 +97,7 @@ def check_trajectory(views: Sequence[View], trajectory: Camera) -> None:
         view.require_depth()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Context(WarpedPath):
     """Everything before step 0: the warped path, and what the model is given. Made by ``MultiViewPipeline.prepare``.
 

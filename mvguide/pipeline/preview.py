@@ -17,6 +17,7 @@ from mvguide.views.diagnosis import diagnose
 from mvguide.views.view import scene_points
 from mvguide.views.warps import parallax
 
+_WORTH_A_WORD = 0.01  # share of a depth map without depth from which it is mentioned
 _SAMPLES = 10_000
 """Pixels of a frame that stand for all of them in a quantile."""
 
@@ -41,6 +42,7 @@ class Preview:
         for frame in range(len(self.path.trajectory)):
             visible = warps.visible[frame] > 0
             depth = warps.depth[frame][visible & (warps.depth[frame] > 0)]
+            moved = self.parallax[frame]
             sample = depth[:: max(1, len(depth) // _SAMPLES)]
             near, far = (float(sample.quantile(q)) if len(sample) else None for q in (0.01, 0.99))
             rows.append(
@@ -49,7 +51,9 @@ class Preview:
                     "seen": round(float(warps.seen[frame]), 4),
                     "from_views": [round(share, 4) for share in warps.shares[:, frame].tolist()],
                     "confidence": round(float(warps.confidence[frame][visible].mean()), 4) if visible.any() else 0,
-                    "parallax_pixels": round(float(self.parallax[frame]), 2),
+                    "parallax_pixels": round(float(self.parallax[frame]), 2)
+                    if self.parallax[frame].isfinite()
+                    else None,
                     "depth_near": near,
                     "depth_far": far,
                 }
@@ -57,15 +61,25 @@ class Preview:
         return rows
 
     def text(self) -> str:
-        """The table as text, and the warnings under it."""
-        lines = ["frame   seen  confidence  parallax px        depth  from views"]
+        """The table as text, what its columns mean, and the warnings under it."""
+        several = len(self.path.views) > 1
+        lines = ["frame   seen  confidence  parallax px        depth" + ("  from views" if several else "")]
         for row in self.table():
             depth = "-" if row["depth_near"] is None else f"{row['depth_near']:.3g} to {row['depth_far']:.3g}"
-            shares = " ".join(f"{share:.0%}" for share in row["from_views"])
-            lines.append(
-                f"{row['frame']:5d} {row['seen']:6.0%} {row['confidence']:11.2f} {row['parallax_pixels']:12.1f} "
-                f"{depth:>12}  {shares}"
-            )
+            moved = "-" if row["parallax_pixels"] is None else f"{row['parallax_pixels']:.1f}"
+            shares = " ".join(f"{share:.0%}" for share in row["from_views"]) if several else ""
+            line = f"{row['frame']:5d} {row['seen']:6.0%} {row['confidence']:11.2f} {moved:>12} {depth:>12}  {shares}"
+            lines.append(line.rstrip())
+        size = f"{self.path.trajectory.width} x {self.path.trajectory.height}"
+        lines.append(
+            f"seen: share of a frame of {size} that a view shows; confidence: how well it is known there, 0 to 1; "
+            "parallax: how far the scene has moved since frame 0; depth: of what is seen, scene units"
+            + ("; from views: share of the frame taken from each view" if several else "")
+        )
+        for view in self.path.views:
+            missing = 1 - float(view.require_depth().valid.float().mean())
+            if missing > _WORTH_A_WORD:
+                lines.append(f"{missing:.0%} of {view.name} has no depth and cannot be warped")
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
     def save(self, folder: str | Path, fps: int = 7) -> Path:

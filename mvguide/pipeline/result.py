@@ -24,10 +24,10 @@ from mvguide.tables.table import LambdaTable
 from mvguide.views.view import View, scene_points
 from mvguide.views.warps import Warps
 
-REPORTED_PACKAGES = ("mvguide", "torch", "diffusers", "transformers", "numpy", "scipy")
+REPORTED_PACKAGES = ("mvguide", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "imageio-ffmpeg")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A rendered trajectory.
 
@@ -54,6 +54,14 @@ class Result:
     latents: Tensor
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line: a video, and what made it."""
+        count, _, height, width = self.frames.shape
+        made = ", ".join(
+            f"{name} {self.settings[name]}" for name in ("model", "guidance", "seed") if name in self.settings
+        )
+        return f"Result({count} frames of {width} x {height}{', ' if made else ''}{made}, {len(self.schedule)} steps)"
 
     def report(self, command: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Settings, seed, versions, input frames, share seen and distance of each frame, and seconds per stage.

@@ -41,6 +41,11 @@ class ExampleScene:
         return self.folder / "cameras.json"
 
     @property
+    def settings(self) -> Path:
+        """Scene file with all of it."""
+        return self.folder.with_suffix(".yaml")
+
+    @property
     def truth(self) -> Path:
         """The true video, 128 x 128."""
         return self.folder / "truth.mp4"

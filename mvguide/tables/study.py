@@ -56,8 +56,19 @@ class Study:
         check_optuna()
         import optuna
 
+        verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = self._open()
+        try:
+            study = self._open()
+            self._optimise(study)
+        finally:
+            optuna.logging.set_verbosity(verbosity)  # it is the whole process's
+        if self.plots is not None:
+            _plot(study, Path(self.plots))
+        return (study.best_params["v1"], 1.0, study.best_params["v3"]), float(study.best_value)
+
+    def _optimise(self, study: "optuna.Study") -> None:
+        """Run the trials that are still to be made."""
 
         def objective(trial: "optuna.Trial") -> float:
             v1 = trial.suggest_float("v1", *V1_RANGE, log=True)
@@ -69,9 +80,6 @@ class Study:
                 self.say(f"trial {count} of {self.trials}: {trial.value:.4g}, best so far {study.best_value:.4g}")
 
         study.optimize(objective, n_trials=max(0, self.trials - len(_complete(study))), callbacks=[told])
-        if self.plots is not None:
-            _plot(study, Path(self.plots))
-        return (study.best_params["v1"], 1.0, study.best_params["v3"]), float(study.best_value)
 
     def _open(self) -> "optuna.Study":
         """The study of the journal, or a new one."""
@@ -124,17 +132,19 @@ def _plot(study: "optuna.Study", folder: Path) -> None:
     """Draw the study with Optuna's own plots."""
     import warnings
 
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     from matplotlib import pyplot
     from optuna.exceptions import ExperimentalWarning
     from optuna.visualization.matplotlib import plot_contour, plot_optimization_history
 
     folder.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        for name, draw in (("history", plot_optimization_history), ("contour", plot_contour)):
-            draw(study)  # makes a figure of its own, and leaves it the current one
-            pyplot.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
-            pyplot.close()
+    backend = pyplot.get_backend()
+    pyplot.switch_backend("agg")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            for name, draw in (("history", plot_optimization_history), ("contour", plot_contour)):
+                draw(study)  # makes a figure of its own, and leaves it the current one
+                pyplot.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+                pyplot.close()
+    finally:
+        pyplot.switch_backend(backend)  # it is the whole process's

@@ -28,7 +28,7 @@ def check_weight(weight: float) -> None:
         raise InputError(f"weight is {weight:g}; a weight is between 0 (model alone) and 1 (target alone)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LambdaTable:
     """Weights ``w = lambda/(1+lambda)`` for N noise levels x F frames, with the levels they belong to.
 
@@ -61,6 +61,12 @@ class LambdaTable:
             raise InputError("the sigmas of a lambda table must be positive and strictly decreasing")
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "sigmas", sigmas)
+
+    def __repr__(self) -> str:
+        """One line: size, range of sigma, and how it was made."""
+        rows, columns = self.weights.shape
+        levels = f"sigma {self.sigmas[0]:.3g} to {self.sigmas[-1]:.3g}"
+        return f"LambdaTable({rows} levels x {columns} frames, {levels}, {self.source or 'no source'})"
 
     @classmethod
     def constant(cls, weight: float, schedule: SigmaSchedule, num_frames: int) -> "LambdaTable":

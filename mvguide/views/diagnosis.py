@@ -25,6 +25,7 @@ _BETTER_AS_MILLIMETRES = 0.95  # the same, where the values of the depth maps al
 _MILLIMETRES = 100.0  # a median of whole numbers above this is no distance in metres
 _FAR = 5.0  # a path this many times as long as the scene is deep is a mistake of units more often than not
 _STILL = 1e-3  # so is one this short, where depths are whole numbers
+_WHOLE_NUMBERS = "the depths are whole numbers in the hundreds or thousands, as files in millimetres hold"
 
 
 def diagnose(views: Sequence[View], trajectory: Camera, warps: Warps) -> list[str]:
@@ -73,18 +74,14 @@ def _too_little_seen(views: Sequence[View], trajectory: Camera, warps: Warps) ->
     if not little:
         return ""
     first, last = little[0], len(trajectory) - 1
-    where = (
-        f"from frame {first} on"
-        if little == list(range(first, last + 1))
-        else f"in {len(little)} frame{'s'[: len(little) - 1]}"
-    )
+    where = "in 1 frame" if len(little) == 1 else f"in {len(little)} frames"
+    if little == list(range(first, last + 1)):
+        where = f"from frame {first} on"
     least = float(warps.seen[little].min())
     found = f"{where} less than {SEEN:.0%} is seen (down to {least:.0%})"
-    with_depth = max(_known(view) for view in views)
+    with_depth = sum(_known(view) for view in views)
     if with_depth <= SEEN:  # however short the move
-        return (
-            f"{found}, because only {with_depth:.0%} of the picture has depth: give depth for the rest, or add a view"
-        )
+        return f"{found}: depth is known for only {with_depth:.0%} of a picture; give depth for the rest, or add a view"
     if first == 0:
         return f"{found}: start nearer to a view, or add one"
     turn, share = _turn(trajectory[0], trajectory[first - 1]), (first - 1) / last
@@ -143,9 +140,6 @@ def _path_of_another_scale(views: Sequence[View], trajectory: Camera) -> str:
     return ""
 
 
-_WHOLE_NUMBERS = "the depths are whole numbers in the hundreds or thousands, as files in millimetres hold"
-
-
 def _in_millimetres(view: View) -> bool:
     """Whether depths look like millimetres that were read as metres: large whole numbers."""
     depth = view.require_depth()
@@ -155,15 +149,15 @@ def _in_millimetres(view: View) -> bool:
 
 def _scales_differ(views: Sequence[View]) -> str:
     """Which factor on the depths makes views agree best in colour, once they are warped into each other."""
-    pairs = [(a, b) for a, b in _pairs(views) if _baseline(a, b) > 0]
+    pairs = [(a.cover(*_small(a)), b.cover(*_small(b))) for a, b in _pairs(views) if _baseline(a, b) > 0]
+    pairs = [(a, b) for a, b in pairs if bool(a.require_depth().valid.any())]
     if not pairs:
         return ""
-    small = [(a.cover(*_small(a)), b.cover(*_small(b))) for a, b in pairs]
     octaves = [2.0**k for k in range(-_OCTAVES, _OCTAVES + 1)]
-    coarse = _errors(small, octaves)
+    coarse = _errors(pairs, octaves)
     middle = octaves[int(coarse.argmin())]
     scales = [middle * 2.0 ** (k / 4) for k in range(-4, 5)]
-    fine = _errors(small, scales)
+    fine = _errors(pairs, scales)
     factor, least = scales[int(fine.argmin())], float(fine.min())
     in_millimetres = 1 / 3000 < factor < 1 / 300 and all(_in_millimetres(view) for view in views)
     needed = _BETTER_AS_MILLIMETRES if in_millimetres else _BETTER

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +14,13 @@ from mvguide.depth.maps import Depth, DepthKind, fit_depth, read_depth
 from mvguide.errors import InputError
 from mvguide.files.images import read_image
 from mvguide.geometry.camera import Camera
+from mvguide.geometry.trajectory import make_trajectory
 
 DEFAULT_FOV = 60.0
 """Horizontal field of view assumed when neither it nor intrinsics are given, in degrees: a phone's main lens."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class View:
     """An input picture.
 
@@ -48,6 +50,30 @@ class View:
             raise InputError(f"{self.name} has depth {tuple(self.depth.values.shape)} but a camera of {size}")
         if self.confidence is not None and tuple(self.confidence.shape) != size:
             raise InputError(f"{self.name} has confidence {tuple(self.confidence.shape)} but a camera of {size}")
+
+    def __repr__(self) -> str:
+        """One line: name, size, and what is known of its depth."""
+        depth = "no depth" if self.depth is None else f"median depth {self.median_depth:.3g}"
+        return f"View({self.name}, {self.camera.width} x {self.camera.height}, {depth})"
+
+    def trajectory(self, kind: str, num_frames: int, *, target_depth: float | None = None, **params: Any) -> Camera:
+        """Camera path from this view, measured by its own depth.
+
+        Args:
+            kind: a name in ``TRAJECTORIES``: orbit, dolly, ...
+            num_frames: F.
+            target_depth: depth of the point on the optical axis that the path is measured by; the median depth by
+                default.
+            params: of the kind, such as ``degrees``.
+
+        Returns:
+            F cameras of the picture's size.
+
+        Raises:
+            InputError: an unknown kind or parameter, or a view without depth.
+        """
+        depth = self.median_depth if target_depth is None else target_depth
+        return make_trajectory(kind, self.camera, num_frames, depth, **params)
 
     @property
     def median_depth(self) -> float:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mvguide.cameras.calibration import read_calibration
 from mvguide.cameras.formats import read_cameras
+from mvguide.cameras.intrinsics_files import read_calibration
 from mvguide.errors import MvguideError
 from tests.cameras.camera_cases import GIVEN, SIZE, write_all
 from tests.mutations import damaged, result_or_error

@@ -229,7 +229,7 @@ GOOD = {"--image": "photo.png", "--depth": "depth.npy", "--out": "result"}
         ({"--out": "occupied"}, "occupied is an existing file"),
         ({"--out": "occupied/below"}, "cannot be written"),
         ({"--config": "unknown.yaml"}, "depht"),
-        ({"--nonsense": "1"}, "unrecognized arguments: --nonsense"),
+        ({"--nonsense": "1"}, "there is no option --nonsense; see"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(

@@ -20,7 +20,7 @@ from tests.mutations import damaged
 from tests.real_data import DATA, needs_data
 
 ROOT = Path(__file__).resolve().parents[2]
-SCENES = sorted((ROOT / "configs" / "scenes").glob("*.yaml"))
+SCENES = sorted((ROOT / "mvguide" / "scenes").glob("*.yaml"))
 QUICK = ["--steps", "2", "--model", "tiny", "--device", "cpu", "--quiet"]
 
 
@@ -47,7 +47,7 @@ def test_every_scene_previews_without_warnings_and_renders(scene: Path, tmp_path
 
 
 def test_two_views_are_pinned_at_both_ends(tmp_path: Path) -> None:
-    scene = ROOT / "configs" / "scenes" / "two_views.yaml"
+    scene = ROOT / "mvguide" / "scenes" / "two_views.yaml"
     assert run("render", "--scene", str(scene), *QUICK, "--steps", "8", "--out", str(tmp_path / "out")) == 0
     inputs = load_inputs(load_settings(InputConfig, scene=str(scene)))
     for view, name in ((inputs.views[0], "0000.png"), (inputs.views[1], "0007.png")):
@@ -75,7 +75,7 @@ def test_portrait_square_and_wide_pictures_keep_their_shape(width: int, height: 
 
 
 def test_preview_needs_no_model_and_says_what_is_wrong(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("mvguide.backbones.loading.load_backbone", None)  # whoever calls it, fails
+    monkeypatch.setattr("mvguide.backbones.pretrained.load_backbone", None)  # whoever calls it, fails
     scene = packaged_scene("marbles")
     given = ["--image", str(scene.image), "--depth", str(scene.depth), "--depth_unit", "0.001", "--fov", "55"]
     out = ["--out", str(tmp_path / "look")]
@@ -136,7 +136,7 @@ def test_the_bus_stays_where_it_is_in_time(tmp_path: Path) -> None:
 
 def test_damaged_scene_files_raise_nothing_else(tmp_path: Path) -> None:
     scene = packaged_scene("marbles")
-    good = (ROOT / "configs" / "scenes" / "two_views.yaml").read_bytes()
+    good = (ROOT / "mvguide" / "scenes" / "two_views.yaml").read_bytes()
     others = [path.read_bytes() for path in SCENES] + [scene.cameras.read_bytes(), scene.image.read_bytes()]
     path = tmp_path / "scene.yaml"
 

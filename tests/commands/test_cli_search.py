@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_search_hypers_fits_what_a_render_measured(tmp_path: Path, capsys) -> None:
     sigmas, rendered = tmp_path / "sigmas.npy", tmp_path / "render"
     assert main(["sigmas", "make", "--steps", "3", "--out", str(sigmas)]) == 0
-    scene = ["--scene", str(ROOT / "configs" / "scenes" / "llff.yaml"), "--sigmas", str(sigmas), "--quiet"]
+    scene = ["--scene", str(ROOT / "mvguide" / "scenes" / "llff.yaml"), "--sigmas", str(sigmas), "--quiet"]
     assert main(["render", *scene, "--guidance.table", "calibrated", "--out", str(rendered)]) == 0
     capsys.readouterr()
     arguments = ["--objective", "calibrated", "--calibration", str(rendered / "calibration.npz")]
@@ -40,7 +40,7 @@ def test_search_hypers_fits_what_a_render_measured(tmp_path: Path, capsys) -> No
 def test_search_hypers_scores_scenes_and_goes_on(tmp_path: Path, capsys) -> None:
     sigmas, study = tmp_path / "sigmas.npy", tmp_path / "study" / "study.log"
     assert main(["sigmas", "make", "--steps", "2", "--out", str(sigmas)]) == 0
-    scene = str(ROOT / "configs" / "scenes" / "llff.yaml")
+    scene = str(ROOT / "mvguide" / "scenes" / "llff.yaml")
     arguments = ["search-hypers", "--objective", "score", "--scenes", f"[{scene}]", "--sigmas", str(sigmas)]
     arguments += ["--study", str(study), "--out", str(tmp_path / "table.npz")]
     assert main([*arguments, "--trials", "2"]) == 0

@@ -102,7 +102,7 @@ def replace_first(trajectory):
 
 def test_two_views_tell_the_error_of_the_warp(pipe: mvguide.MultiViewPipeline) -> None:
     """Where another picture can be looked at, nothing is assumed about the depth."""
-    scene = load_settings(InputConfig, scene=str(ROOT / "configs" / "scenes" / "two_views.yaml"))
+    scene = load_settings(InputConfig, scene=str(ROOT / "mvguide" / "scenes" / "two_views.yaml"))
     inputs = load_inputs(scene)
     path = inputs.trajectory(scene.trajectory, FRAMES)
     context = prepare(pipe, inputs.views, path)

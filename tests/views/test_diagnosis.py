@@ -17,7 +17,7 @@ from mvguide.views.warps import warp_views
 from tests.real_data import DATA, needs_data
 
 ROOT = Path(__file__).resolve().parents[2]
-SCENES = sorted((ROOT / "configs" / "scenes").glob("*.yaml"))
+SCENES = sorted((ROOT / "mvguide" / "scenes").glob("*.yaml"))
 
 
 def previewed(out: Path, *arguments: str) -> list[str]:
@@ -107,7 +107,17 @@ def test_a_picture_without_depth_is_not_helped_by_a_shorter_move(pair: list[View
     path = orbit(view.camera, 5, degrees=10, target_depth=view.median_depth)
     (sentence,) = [text for text in diagnosed([sparse], path) if "is seen" in text]
     assert sentence.startswith("from frame 1 on less than 40% is seen")
-    assert sentence.endswith("because only 34% of the picture has depth: give depth for the rest, or add a view")
+    assert sentence.endswith("depth is known for only 34% of a picture; give depth for the rest, or add a view")
+
+
+def test_two_views_with_hardly_a_pixel_of_depth_are_diagnosed_all_the_same(pair: list[View]) -> None:
+    path = truck(pair[0].camera, 3, distance=0.1, target_depth=pair[0].median_depth)
+    sparse = []
+    for view in pair:
+        valid = torch.zeros(128, 128, dtype=torch.bool)
+        valid[65, 65] = True  # not among the pixels of the small picture that scales are tried on
+        sparse.append(replace(view, depth=replace(view.require_depth(), valid=valid)))
+    assert any("depth is known for only 0% of a picture" in text for text in diagnosed(sparse, path))
 
 
 def test_a_move_too_long_from_its_second_frame_on_is_never_cut_to_nothing(pair: list[View]) -> None:

@@ -23,9 +23,9 @@ from mvguide import (
     read_depth,
     save_sigmas,
 )
-from mvguide.backbones.loading import EMBEDDED, load_backbone
+from mvguide.backbones import EMBEDDED, load_backbone
 from mvguide.backbones.native_size import known_native_size
-from mvguide.config.parsing import read_scene_file
+from mvguide.config.parsing import packaged_scene_files, read_scene_file
 from mvguide.evaluation.rendered import read_result
 from mvguide.evaluation.report import FORMAT, read_evaluation
 from mvguide.files.images import read_image_and_alpha, write_png
@@ -35,7 +35,6 @@ from tests.cameras.camera_cases import GIVEN, some_cameras, write_all
 from tests.depth.test_maps import encoded as write_depths
 from tests.files.test_images import ENCODED
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 _SCHEDULE = SigmaSchedule(karras_sigmas(6, 0.02, 80.0))
 MOST_PIXELS = 10**6
 """More than any sample has, and any sample whose size was changed in place: no file here holds so many."""
@@ -179,7 +178,7 @@ def _check_video(found: Any) -> None:
 
 
 def _scenes(folder: Path) -> Reader:
-    for path in sorted((CHECKOUT / "configs" / "scenes").glob("*.yaml")):
+    for path in packaged_scene_files().values():
         shutil.copy(path, folder)
     return Reader(read_scene_file, folder, _names(folder), _itself, _check_scene, share=5)
 

@@ -17,7 +17,7 @@ POST_MODES = ("unguided", "unguided, CFG chunked", "post", "post, kept activatio
 def post_step(mode: str, pixels: int = POST_PIXELS) -> Callable[[], Any]:
     """One step of 8 frames with classifier-free guidance on the embedded network."""
     from mvguide.backbones.base import ConditioningOptions
-    from mvguide.backbones.loading import load_backbone
+    from mvguide.backbones.pretrained import load_backbone
     from mvguide.diffusion.solvers import Step
     from mvguide.guidance.guides import bind, make_guide
     from mvguide.guidance.targets import Targets

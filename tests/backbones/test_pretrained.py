@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mvguide.backbones import load_backbone
-from mvguide.backbones.loading import EMBEDDED
 from mvguide.backbones.native_size import NativeSize, known_native_size, read_native_size
+from mvguide.backbones.pretrained import EMBEDDED
 from mvguide.errors import ModelError
 
 DEEP = "[" * 100_000 + "]" * 100_000

@@ -3,8 +3,9 @@
 import logging
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from mvguide.backbones.base import Backbone, ModelNotes
 from mvguide.backbones.native_size import known_native_size, read_config
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import ConfigError, ModelError
+
+BACKBONES: dict[str, str | type[Any]] = {"StableVideoDiffusionPipeline": "mvguide.backbones.svd:SvdBackbone"}
+"""Backbone for each pipeline class of diffusers: the class, or ``module:class`` where importing it takes long.
+
+It has ``NETWORKS``, the classes of the pipeline's networks by name, and is made from pipeline, name and notes.
+"""
 
 EMBEDDED = {"tiny": Path(str(files("mvguide"))) / "backbones" / "assets" / "tiny"}
 """Models that come with the package, by name."""
@@ -66,7 +73,9 @@ def load_backbone(
     folder = find_model(name)
     with _quiet_libraries():
         try:
-            pipe = _load_pipeline(folder if is_folder(folder) else _download(str(name), variant), chosen, variant)
+            place = folder if is_folder(folder) else _download(str(name), variant)
+            backbone = _find_backbone(place)
+            pipe = _load_pipeline(place, backbone.NETWORKS, chosen, variant)
         except ModelError:
             raise
         except Exception as error:  # the libraries raise almost anything on damaged files
@@ -79,29 +88,20 @@ def load_backbone(
         pipe.enable_model_cpu_offload(device=target)
     else:
         pipe.to(target)
-    from mvguide.backbones.svd import SvdBackbone
-
-    return SvdBackbone(pipe, str(name), _read_notes(folder))
+    return backbone(pipe, str(name), _read_notes(folder))
 
 
 def _download(name: str, variant: str | None) -> Path:
     """Folder of a hub id in the local cache, downloaded where it is not there."""
-    from diffusers import StableVideoDiffusionPipeline
+    from diffusers import DiffusionPipeline
 
-    return Path(StableVideoDiffusionPipeline.download(name, variant=variant, use_safetensors=True))
+    return Path(DiffusionPipeline.download(name, variant=variant, use_safetensors=True))
 
 
-def _load_pipeline(folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
-    """The stock pipeline; its networks one by one, because only then do the libraries say what is missing."""
-    _check_folder(folder)
-    from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
-    from transformers import CLIPVisionModelWithProjection
+def _load_pipeline(folder: Path, networks: Mapping[str, Any], dtype: torch.dtype, variant: str | None) -> Any:
+    """The stock pipeline; its networks one by one, because only then do the libraries report what is missing."""
+    from diffusers import DiffusionPipeline
 
-    networks = {
-        "unet": UNetSpatioTemporalConditionModel,
-        "vae": AutoencoderKLTemporalDecoder,
-        "image_encoder": CLIPVisionModelWithProjection,
-    }
     # As in diffusers, a network without files of the variant is read from its plain ones.
     having = [part for part in networks if variant and any((folder / part).glob(f"*.{variant}*.safetensors"))]
     if variant and not having:
@@ -122,11 +122,11 @@ def _load_pipeline(folder: Path, dtype: torch.dtype, variant: str | None) -> Any
             raise ModelError(
                 f"folder {folder} lacks {len(missing)} tensors in {part}, the first is {missing[0]}; download it again"
             )
-    return StableVideoDiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **loaded)
+    return DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **loaded)
 
 
-def _check_folder(folder: Path) -> None:
-    """Say early, and in words, that a folder holds another kind of model, or configs that would take all memory."""
+def _find_backbone(folder: Path) -> Any:
+    """Backbone class of a model folder. Refuses other kinds of models, and configs that would take all memory."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise ModelError(
@@ -134,14 +134,19 @@ def _check_folder(folder: Path) -> None:
             "give the folder that save_pretrained wrote"
         )
     found = read_config(index).get("_class_name")
-    if found != "StableVideoDiffusionPipeline":
-        raise ModelError(f"folder {folder} holds a {found}; mvguide has a backbone for StableVideoDiffusionPipeline")
+    if found not in BACKBONES:
+        raise ModelError(f"folder {folder} holds a {found}; mvguide has a backbone for {', '.join(BACKBONES)}")
     for config in sorted(folder.glob("*/*config.json")):
         read_config(config)
     known_native_size(folder)
     scale = read_config(folder / "vae" / "config.json").get("scaling_factor", 1)
     if not isinstance(scale, int | float) or scale <= 0:
         raise ModelError(f"folder {folder} has scaling_factor = {scale!r} in vae/config.json; it must be positive")
+    backbone = BACKBONES[str(found)]
+    if isinstance(backbone, str):
+        module, kind = backbone.split(":")
+        return getattr(import_module(module), kind)
+    return backbone
 
 
 def _read_notes(folder: Path) -> ModelNotes:
