@@ -37,8 +37,8 @@ def two_lines(path: Path) -> None:
     [
         (lambda path: {}["x"], "KeyError: 'x'"),
         (lambda path: [path.read_bytes()] * 2, "AssertionError: of one"),
-        (lambda path: time.sleep(3), "did not come back in 1.0 s"),
-        (lambda path: [time.sleep(0.7)], r"took 0\.\d s"),
+        (lambda path: time.sleep(20), "did not come back in 4 s"),
+        (lambda path: [time.sleep(2.2)], r"took [23]\.\d s"),
         (lambda path: [np.ones(2**23)], r"took 6\d MiB"),
         (lambda path: sys.exit(2), "SystemExit: 2"),
         (no_memory, "ran out of memory"),
@@ -54,11 +54,11 @@ def test_a_bad_reader_is_seen(tmp_path, monkeypatch, read, words):
     def of_one(found: list) -> None:
         assert len(found) == 1, "of one"
 
-    reader = Reader(read, tmp_path / "samples", ["a.txt"], lambda path: path, of_one, share=1, seconds=0.5)
+    reader = Reader(read, tmp_path / "samples", ["a.txt"], lambda path: path, of_one, share=1, seconds=2)
     monkeypatch.setattr(fuzz, "make_readers", lambda folder: {"bad": reader})
     monkeypatch.setattr(fuzz, "_check_samples", lambda readers: [b"x"])
     monkeypatch.setattr(fuzz, "MOST_BYTES", 2**25)
     monkeypatch.setattr(fuzz, "_limit_memory", lambda: None)
-    failures = fuzz.run(range(3), 0, tmp_path / "run")
-    assert len(failures) == 3
-    assert all(re.search(words, failure) for failure in failures), failures
+    failures = fuzz.run(range(1), 0, tmp_path / "run")
+    assert len(failures) == 1
+    assert re.search(words, failures[0])
