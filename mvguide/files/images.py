@@ -85,9 +85,9 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> N
             f"{what} {path} is {image.width} x {image.height}, more than {MAX_PIXELS // 1_000_000} million pixels; "
             "make it smaller first"
         )
-    # Pillow leaves rows black that no strip of a damaged TIFF covers.
+    # Pillow leaves black what no strip of a damaged TIFF, or no frame of a damaged GIF, covers.
     tiles = getattr(image, "tile", [])
-    if image.format == "TIFF" and tiles:
+    if image.format in ("TIFF", "GIF") and tiles:
         right, bottom = (max(tile[1][side] for tile in tiles) for side in (2, 3))
         if right < image.width or bottom < image.height:
             raise FileError(

@@ -59,6 +59,15 @@ def test_a_tiff_with_fewer_rows_than_it_says_is_not_filled_with_black(tmp_path):
         read_image(tmp_path / "a.tiff")
 
 
+def test_a_gif_of_a_few_bytes_does_not_become_a_giant(tmp_path):
+    Image.new("L", (16, 12), 200).save(tmp_path / "a.gif")
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    data[6:10] = struct.pack("<HH", 9000, 9000)
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(FileError, match=r"a\.gif says 9000 x 9000, but holds 16 x 12 pixels; save it again"):
+        read_image(tmp_path / "a.gif")
+
+
 PEAK = """
 import sys
 from mvguide.files.images import read_image
