@@ -171,7 +171,7 @@ class SvdBackbone:
         return torch.cat(latents) * pipe.vae.config.scaling_factor
 
     def denoiser(self, conditioning: Conditioning) -> "SvdDenoiser":
-        """The UNet with its condition."""
+        """The UNet with its conditioning."""
         return SvdDenoiser(self, conditioning)
 
     @torch.no_grad()
@@ -207,7 +207,7 @@ class _Upcast:
 
 @dataclass(frozen=True)
 class SvdDenoiser:
-    """``denoised = to_denoised(UNet(c_in x, log(sigma)/4, conditioning))`` with classifier-free guidance for each frame.
+    """``denoised = to_denoised(UNet(c_in x, log(sigma)/4, conditioning))``, with classifier-free guidance per frame.
 
     x stays float32; the UNet runs in its own dtype. Latent sizes that the UNet's down-sampling does not divide are
     padded by repeating the border, and cut again, so that any size the VAE allows works.
@@ -248,7 +248,7 @@ class SvdDenoiser:
 
     def for_gradient(self, checkpointing: bool = True) -> "SvdDenoiser":
         """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
-        condition = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
+        conditioning = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
         return replace(self, conditioning=conditioning, checkpointing=checkpointing)
 
     def window(self, rows: slice, columns: slice) -> "SvdDenoiser":
