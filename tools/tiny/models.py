@@ -51,7 +51,7 @@ def build_vae() -> Any:
 
 
 def build_unet(num_frames: int, sample_size: int) -> Any:
-    """UNet of two levels (64 and 96 channels); attention at the lower one, and at the upper one on the way up.
+    """UNet of three levels (64, 64 and 96 channels); attention at the lowest, and at the middle one on the way up.
 
     On the way up the network knows where things moved, and can fetch them from the first frame cell by cell.
     Attention on the way down as well costs a third more time and was left out.
@@ -60,14 +60,14 @@ def build_unet(num_frames: int, sample_size: int) -> Any:
         sample_size=sample_size,
         in_channels=8,
         out_channels=4,
-        down_block_types=("DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"),
-        up_block_types=("CrossAttnUpBlockSpatioTemporal",) * 2,
-        block_out_channels=(64, 96),
+        down_block_types=("DownBlockSpatioTemporal",) * 2 + ("CrossAttnDownBlockSpatioTemporal",),
+        up_block_types=("CrossAttnUpBlockSpatioTemporal",) * 2 + ("UpBlockSpatioTemporal",),
+        block_out_channels=(64, 64, 96),
         layers_per_block=1,
         addition_time_embed_dim=32,
         projection_class_embeddings_input_dim=96,
         cross_attention_dim=CONTEXT,
-        num_attention_heads=(2, 3),
+        num_attention_heads=(2, 2, 3),
         num_frames=num_frames,
     )
     start_near_linear(unet)
@@ -82,16 +82,52 @@ def build_unet(num_frames: int, sample_size: int) -> Any:
     return unet
 
 
+@torch.no_grad()
 def grow_unet(old: Any, num_frames: int, sample_size: int) -> Any:
-    """A :func:`build_unet` that computes what ``old`` does: its weights, and attention layers that add nothing yet.
+    """A :func:`build_unet` with the weights of ``old``: the same net, or one with a level less, which goes inside.
 
-    Raises ValueError when ``old`` has weights that the new network lacks, or lacks more than attention layers.
+    A level is put around the old ones, nearly linear: it halves the picture on the way in, and repeats the pixels of
+    what comes out. The old ends become its ends. The mean of four latents has half their noise, so the old levels are
+    told half the noise level.
+
+    Raises ValueError when ``old`` has weights that the new network lacks, or lacks more than the outer level.
     """
     unet = build_unet(num_frames, sample_size)
-    missing, unknown = unet.load_state_dict(old.state_dict(), strict=False)
-    if unknown or any(".attentions." not in name for name in missing):
+    deeper = len(unet.config.block_out_channels) - len(old.config.block_out_channels)
+    weights = old.state_dict()
+    if deeper == 1:
+        weights = {_inner_name(name): weight for name, weight in weights.items()}
+    missing, unknown = unet.load_state_dict(weights, strict=False)
+    outer = ("down_blocks.0.", "up_blocks.1.upsamplers.", "up_blocks.2.") if deeper == 1 else ()
+    if unknown or not all(name.startswith(outer) for name in missing if outer) or (missing and not outer):
         raise ValueError(f"the UNet to start from does not fit: {[*unknown, *missing][:5]}")
+    if deeper == 1:
+        shift_time(unet, 0.25 * math.log(2))
+        for resnet in unet.up_blocks[-1].resnets:  # pass on what came up from within
+            shortcut = resnet.spatial_res_block.conv_shortcut.weight
+            shortcut.zero_()
+            identity(shortcut[:, :64])
     return unet
+
+
+def _inner_name(name: str) -> str:
+    """Name of a two-level UNet's weight inside a three-level one."""
+    first, _, rest = name.partition(".")
+    if first != "down_blocks":
+        return name
+    index, _, rest = rest.partition(".")
+    return f"down_blocks.{int(index) + 1}.{rest}"
+
+
+@torch.no_grad()
+def shift_time(unet: Any, delta: float) -> None:
+    """Make the time embedding answer ``t`` as it answered ``t - delta``: a rotation of its sines and cosines."""
+    weight = unet.time_embedding.linear_1.weight
+    half = weight.shape[1] // 2
+    angle = delta * torch.exp(-math.log(10000) * torch.arange(half) / half)
+    cosines, sines = weight[:, :half].clone(), weight[:, half:].clone()
+    weight[:, :half] = cosines * angle.cos() - sines * angle.sin()
+    weight[:, half:] = cosines * angle.sin() + sines * angle.cos()
 
 
 def build_image_encoder() -> Any:
@@ -188,6 +224,13 @@ def identity(weight: Tensor) -> None:
     middle = tuple(size // 2 for size in weight.shape[2:])
     for channel in range(min(weight.shape[:2])):
         weight[(channel, channel, *middle)] = 1.0
+
+
+@torch.no_grad()
+def restart_variance(vae: Any) -> None:
+    """Give a whitened VAE, whose variance is switched off, a small one to train with."""
+    vae.quant_conv.weight[4:].zero_()
+    vae.quant_conv.bias[4:].fill_(-6.0)
 
 
 @torch.no_grad()
