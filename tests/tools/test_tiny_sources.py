@@ -34,6 +34,7 @@ def settings(tmp_path: Path) -> Settings:
         frames=4,
         device="cpu",
         scenes="rendered",
+        compile="never",
         unet_steps=4,
         unet_batch=2,
         save_every=2,
@@ -77,8 +78,8 @@ def test_the_unet_trains_on_scenes_that_no_disk_holds(settings: Settings, pipe: 
 
 
 def test_what_auto_comes_to(settings: Settings) -> None:
-    found = Compute.of(replace(settings, scenes="auto"))
-    assert found == Compute(torch.device("cpu"), bfloat16=False, compiled=False, rendered=False)
+    found = Compute.of(replace(settings, scenes="auto", precision="float32"))
+    assert found == Compute(torch.device("cpu"), bfloat16=False, compiled=False, rendered=False, compiled_scenes=False)
     assert Compute.of(replace(settings, precision="bfloat16", compile="always")).bfloat16
     with pytest.raises(SystemExit, match="precision is 'half'; use one of auto, float32, bfloat16"):
         load_settings(YAML, precision="half")
@@ -90,8 +91,10 @@ def test_what_auto_comes_to(settings: Settings) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_the_trainer_on_cuda(settings: Settings, pipe: Any) -> None:
-    some = replace(settings, device="cuda", unet_batch=8)
+    some = replace(settings, device="cuda", compile="auto", unet_batch=8)
     unet = build_unet(4, 8)
     train_unet(unet, pipe, some)
-    assert Compute.of(some) == Compute(torch.device("cuda", 0), bfloat16=True, compiled=True, rendered=True)
+    assert Compute.of(some) == Compute(
+        torch.device("cuda", 0), bfloat16=True, compiled=True, rendered=True, compiled_scenes=True
+    )
     assert all(torch.isfinite(p).all() for p in unet.parameters())

@@ -1,4 +1,4 @@
-"""The choice, after a run, between the averages of its weights (post-hoc EMA, Karras et al. 2024, in its plainest form)."""
+"""The choice, after a run, between the averages of its weights: a plain form of post-hoc EMA (Karras et al. 2024)."""
 
 import math
 from typing import Any

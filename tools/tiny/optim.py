@@ -15,7 +15,7 @@ _MOMENTUM = 0.95
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Nearby matrices ``[..., m, n]`` with singular values near 1: Muon's quintic Newton-Schulz iteration (Jordan 2024)."""
+    """Nearby matrices ``[..., m, n]`` with singular values near 1: Muon's Newton-Schulz iteration (Jordan 2024)."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
