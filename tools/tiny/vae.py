@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tools.tiny.compute import Compute
+from tools.tiny.compute import Compute, keep_float32
 from tools.tiny.optim import Optimizer, trapezoid
 from tools.tiny.run import Run
 from tools.tiny.settings import Settings
@@ -31,6 +31,9 @@ def train_vae(vae: Any, settings: Settings, steps: int | None = None) -> None:
     """
     compute = Compute.of(settings)
     compute.prepare(vae.to(compute.device).encoder, vae.decoder)
+    if compute.device.type == "cpu" and compute.bfloat16:
+        keep_float32(vae.decoder.time_conv_out)
+        torch.set_num_threads(1)  # with more, a gradient of 2 frames is now and then wrong; see docs/training.md
     total = settings.vae_steps
     run = Run(
         Optimizer(vae, settings.vae_lr, VAE_ENDS, (settings.vae_ema,)), settings, compute, "vae", ("loss", "psnr")
