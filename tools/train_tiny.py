@@ -93,12 +93,14 @@ def some_videos(settings: Settings, count: int) -> Tensor:
 def stage_vae(settings: Settings) -> None:
     torch.manual_seed(settings.seed)  # all processes start from the same weights
     vae = make_vae(settings)
-    if settings.init_from:
+    latents_may_change = settings.vae_part == "all"
+    if settings.init_from and latents_may_change:
         restart_variance(vae)
     train_vae(vae, settings)
     if rank_and_world()[0] == 0:
         vae.cpu()
-        whiten(vae, encode_frames(vae, some_videos(settings, 128)).flatten(0, 1))
+        if latents_may_change:
+            whiten(vae, encode_frames(vae, some_videos(settings, 128)).flatten(0, 1))
         vae.save_pretrained(settings.root / "vae")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableVideoDiffusionPipeline
+from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline
 
 from mvguide.files.images import read_image
 from tools.tiny.data import render_shards
@@ -87,6 +87,18 @@ def test_a_stopped_run_continues_exactly(settings: Settings, tmp_path: Path) -> 
     parts = train(tmp_path / "parts", [5, 10])
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
+
+
+def test_the_decoder_can_be_trained_alone(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "videos").symlink_to(settings.root / "videos")
+    some = replace(settings, folder=str(tmp_path), vae_part="decoder", vae_steps=2)
+    stage_vae(some)
+    torch.manual_seed(some.seed)
+    before, after = build_vae(), AutoencoderKLTemporalDecoder.from_pretrained(tmp_path / "vae")
+    latents_part = ("encoder.", "quant_conv.")
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        assert not name.startswith(latents_part) or torch.equal(old, new), name
+    assert not torch.equal(before.decoder.conv_in.weight, after.decoder.conv_in.weight)
 
 
 def test_whitening_changes_latents_and_not_pictures(settings: Settings) -> None:

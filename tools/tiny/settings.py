@@ -24,6 +24,7 @@ class Settings:
     scenes: str
     vae_steps: int
     vae_batch: int
+    vae_part: str
     vae_crop: int
     vae_textures: float
     texture_clips: int
@@ -50,6 +51,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "compile": ("auto", "always", "never"),
     "scenes": ("auto", "stored", "rendered"),
+    "vae_part": ("all", "decoder"),
 }
 
 

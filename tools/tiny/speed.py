@@ -63,7 +63,9 @@ def main() -> None:
                 p.grad = gradient
             optimizer.step(1.0)
 
-        print(f"optimiser, {'bfloat16' if low else 'float32'}: {seconds(update, options.times):.3f} s a step", flush=True)
+        print(
+            f"optimiser, {'bfloat16' if low else 'float32'}: {seconds(update, options.times):.3f} s a step", flush=True
+        )
 
 
 if __name__ == "__main__":

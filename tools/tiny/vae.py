@@ -29,6 +29,9 @@ def train_vae(vae: Any, settings: Settings, steps: int | None = None) -> None:
 
     Ends with the averaged weights in ``vae``.
     """
+    if settings.vae_part == "decoder":
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
     compute = Compute.of(settings)
     compute.prepare(vae.to(compute.device).encoder, vae.decoder)
     if compute.device.type == "cpu" and compute.bfloat16:
