@@ -26,14 +26,16 @@ def save_shard(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def render_shard(settings: Settings, index: int) -> dict[str, Tensor]:
     """Videos ``[N, F, 3, S, S]`` uint8 of shard ``index``, with their motion buckets."""
+    compute = Compute.of(settings)
     first = TRAINING.start + index * settings.scenes_per_shard
     scenes = render_scenes(
         range(first, first + settings.scenes_per_shard),
         size=settings.size,
         frames=settings.frames,
-        compiled=Compute.of(settings).compiled_scenes,
+        device=compute.device,
+        compiled=compute.compiled_scenes,
     )
-    return {"video": (scenes.video * 255).round().to(torch.uint8), "bucket": scenes.bucket}
+    return {"video": (scenes.video * 255).round().to(torch.uint8).cpu(), "bucket": scenes.bucket.cpu()}
 
 
 def render_shards(settings: Settings, count: int, rank: int, world: int) -> None:

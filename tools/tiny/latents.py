@@ -43,6 +43,7 @@ def encode_shards(pipe: Any, settings: Settings, rank: int, world: int) -> None:
     pixels take a twelfth of the pictures' room: pictures that only this stage needs are not kept.
     """
     compute = Compute.of(settings)
+    pipe.vae.to(compute.device), pipe.image_encoder.to(compute.device)
     for index in range(rank, settings.shards, world):
         path, pictures = shard_path(settings.root / "latents", index), shard_path(settings.root / "videos", index)
         if path.exists():
@@ -50,13 +51,9 @@ def encode_shards(pipe: Any, settings: Settings, rank: int, world: int) -> None:
         started = time.perf_counter()
         shard = load_file(pictures) if pictures.exists() else render_shard(settings, index)
         with compute.autocast():
-            data = encode_scenes(pipe, shard["video"], shard["bucket"])
-        content = {
-            "latents": data["latents"].half(),
-            "embeddings": data["embeddings"].float(),
-            "bucket": data["bucket"],
-        }
-        save_shard(path, content)
+            data = encode_scenes(pipe, *compute.move(shard["video"], shard["bucket"]))
+        latents, embeddings, bucket = (data[name].cpu() for name in ("latents", "embeddings", "bucket"))
+        save_shard(path, {"latents": latents.half(), "embeddings": embeddings.float(), "bucket": bucket})
         print(f"latents of shard {index}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
