@@ -38,7 +38,7 @@ def scene() -> Scene:
 
 def options(out: Path, *changes: str) -> argparse.Namespace:
     given = ["--device", "cpu", "--scenes", "1", "--steps", "2", "--processes", "1", "--conditions", "exact"]
-    return build_parser().parse_args([*given, "--out", str(out), *changes])
+    return build_parser().parse_args([*given, "--size", "64", "--out", str(out), *changes])
 
 
 def test_scores_are_of_the_region_they_name(scene: Scene) -> None:
@@ -67,7 +67,7 @@ def test_mean_and_error_leave_out_scenes_without_the_region() -> None:
 
 
 def test_guided_methods_do_what_they_are_called(tmp_path: Path) -> None:
-    worker = Worker(Setup("tiny", "cpu", 3, 0, 0, False, tmp_path / "oracle", tmp_path / "strips"))
+    worker = Worker(Setup("tiny", "cpu", 3, 0, 64, 0, False, tmp_path / "oracle", tmp_path / "strips"))
     names = ["unguided", "constant 1", "constant 0.5", "warp + fill", "constant 1, dpmpp_2m 10"]
     rows = worker.run("exact", BENCH[0], names, False)
     seen = {row["method"]: float(row["psnr seen"]) for row in rows}

@@ -62,6 +62,9 @@ def test_the_whole_recipe_and_the_losses_fall(settings: Settings, tmp_path: Path
     assert pipe.unet.config.num_frames == 4
     size = sum(file.stat().st_size for file in (tmp_path / "model").rglob("*"))
     assert size < 16 * 2**20
+    configs = list((tmp_path / "model").glob("*/config.json"))
+    assert len(configs) == 3
+    assert not any(str(settings.root) in config.read_text() for config in configs), "no path of the run is shipped"
     assert read_image(settings.root / "curves.png").shape[-1] > 2000  # three panels
     with (settings.root / "unet_held_out.csv").open() as stream:
         rows = list(csv.DictReader(stream))

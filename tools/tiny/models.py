@@ -170,6 +170,10 @@ def save_pipeline(pipe: Any, folder: Path) -> Path:
     # transformers names its backend's class; the public name loads with any backend.
     content["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     index.write_text(json.dumps(content, indent=2) + "\n")
+    for config in folder.glob("*/config.json"):
+        # Where the part was loaded from says nothing to who gets it.
+        kept = {name: value for name, value in json.loads(config.read_text()).items() if name != "_name_or_path"}
+        config.write_text(json.dumps(kept, indent=2) + "\n")
     return folder
 
 
