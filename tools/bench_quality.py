@@ -77,6 +77,7 @@ def bench(options: argparse.Namespace) -> None:
     for name in (*(options.only or ()), options.baseline):
         if name not in every:
             raise MvguideError(f"there is no method {name!r}; use some of: {'; '.join(every)}")
+    shape = worker.scene_shape(pipe, options.size)
     names = options.only or [name for name in every if name not in EXTRA]
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,6 @@ def bench(options: argparse.Namespace) -> None:
     rows = read_rows(out / "table.csv") if options.resume else []
     for old in () if options.resume else (out / "oracle").glob("*.npz"):
         old.unlink()
-    shape = worker.scene_shape(pipe, options.size)
     seeds = {
         name: CONDITIONS[name].pick_seeds(SEEDS[options.seeds], options.scenes, *shape) for name in options.conditions
     }

@@ -142,6 +142,8 @@ def test_the_bench_writes_its_tables_and_goes_on(tmp_path: Path, capsys: pytest.
         bench(options(out, "--only", "magic"))
     with pytest.raises(MvguideError, match="there is no method 'magic'"):
         bench(options(out, "--baseline", "magic"))
+    with pytest.raises(MvguideError, match="size is 0; give the pixels along a side of a scene"):
+        bench(options(out, "--size", "0"))
     assert json.loads((out / "settings.json").read_text())["steps"] == 2
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from mvguide.drawing.sheets import mark_holes
+from mvguide.errors import ConfigError
 from mvguide.pipeline.pipeline import MultiViewPipeline
 from tools.quality.figures import strip_file, write_strip
 from tools.quality.methods import make_methods, oracle_file, walk
@@ -43,7 +44,10 @@ class Setup:
 def scene_shape(pipe: MultiViewPipeline, size: int | None) -> tuple[int, int]:
     """Pixels along a side and frames of the scenes: ``size``, or else what the model was trained for."""
     native = pipe.backbone.native_size
-    return size or native.default_size(1, 1)[0], native.frames
+    usual = native.default_size(1, 1)[0]
+    if size is not None and size < 1:
+        raise ConfigError(f"size is {size}; give the pixels along a side of a scene, such as {usual}")
+    return size or usual, native.frames
 
 
 class Worker:
