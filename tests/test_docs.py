@@ -29,7 +29,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCENES = ROOT / "mvguide" / "scenes"
 RUN_ELSEWHERE = "extending.md"  # its Python examples: tests/test_extending.py
 # Symbols of the maths, and what a reader fills in or adds; any other name on a page is one of the code.
-NOT_OF_THE_CODE = set("eps_theta c_view FILE_OR_FOLDER ItsPipelineClass ItsBackbone get_dummy_components".split())
+NOT_OF_THE_CODE = set(
+    ["eps_theta", "c_view", "FILE_OR_FOLDER", "ItsPipelineClass", "ItsBackbone", "get_dummy_components"]
+)
 _FENCE = re.compile(r"(?:^<!-- example: needs (.+?) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\s*(mvguide|make|pip|python\S*|torchrun|git)\s", re.MULTILINE)
 

@@ -106,6 +106,14 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> N
             f"{what} {path} is {image.width} x {image.height}, more than {MAX_PIXELS // 1_000_000} million pixels; "
             "make it smaller first"
         )
+    # Pillow leaves black what no strip of a damaged TIFF, or no frame of a damaged GIF, covers.
+    tiles = getattr(image, "tile", [])
+    if image.format in ("TIFF", "GIF") and tiles:
+        right, bottom = (max(tile[1][side] for tile in tiles) for side in (2, 3))
+        if right < image.width or bottom < image.height:
+            raise FileError(
+                f"{what} {path} says {image.width} x {image.height}, but holds {right} x {bottom} pixels; save it again"
+            )
     # As it is stored (colours take 4 bytes), once more while it is turned upright, and as floats.
     stored = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") or image.mode == "LA" else 4
     check_memory(

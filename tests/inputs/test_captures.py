@@ -233,7 +233,7 @@ def said_of_depth(folder: Path, stored: np.ndarray, **options: object) -> list[s
     np.save(folder / "a.npy", stored)
     said: list[str] = []
     depth = DepthOptions(depth=str(folder / "a.npy"), **options)  # type: ignore[arg-type]
-    load_views(SourceOptions(image=str(folder / "a.png")), depth, say=said.append)
+    load_views(SourceOptions(image=str(folder / "a.png")), depth, LensOptions(fov=60), say=said.append)
     return said
 
 
