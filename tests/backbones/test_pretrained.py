@@ -74,7 +74,11 @@ def test_json_that_is_nested_100_000_deep(model, name):
 @pytest.mark.parametrize(
     ("name", "entries", "words"),
     [
-        ("mvguide.json", {"motion_bucket_per_width": 1e400}, "motion_bucket_per_width is inf; .*mend it or remove it"),
+        (
+            "mvguide.json",
+            {"motion_bucket_per_width": 1e400},
+            "motion_bucket_per_width is inf; .*correct it or remove it",
+        ),
         ("mvguide.json", {"hypers": [float("nan"), 1, 2]}, "hypers is nan"),
         ("unet/config.json", {"num_frames": float("inf")}, "num_frames is inf"),
         (

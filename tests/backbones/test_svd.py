@@ -157,7 +157,7 @@ def test_checkpointing_changes_no_gradient_and_keeps_less(pipe) -> None:
         backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES, cfg_max=1.0), generator)
     )
     assert (gradients[0].abs() > 0).all()
-    assert plain.condition.scale.tolist() == denoiser.for_gradient().condition.scale.tolist()
+    assert plain.conditioning.scale.tolist() == denoiser.for_gradient().conditioning.scale.tolist()
 
 
 def test_a_window_is_the_denoiser_of_that_part(pipe) -> None:
@@ -169,9 +169,9 @@ def test_a_window_is_the_denoiser_of_that_part(pipe) -> None:
         whole = denoiser(x, level(2.0))
         inside = part(x[..., 2:8, 3:10], level(2.0))
     assert inside.shape == (1, FRAMES, 4, 6, 7)
-    latents = denoiser.condition.tensors["latents"]
-    assert torch.equal(part.condition.tensors["latents"], latents[..., 2:8, 3:10])
-    assert denoiser.condition.tensors["latents"] is latents
+    latents = denoiser.conditioning.tensors["latents"]
+    assert torch.equal(part.conditioning.tensors["latents"], latents[..., 2:8, 3:10])
+    assert denoiser.conditioning.tensors["latents"] is latents
     torch.testing.assert_close(denoiser.window(slice(0, 8), slice(0, 12))(x, level(2.0)).detach(), whole)
 
 
