@@ -99,11 +99,22 @@ def _expanded(parser: Parser, settings: type, words: Sequence[str]) -> list[str]
             del rest[: len(follows)]
         elif f"{word}.kind" in known and follows and not follows[0].startswith("{"):
             found.append(f"{word}.kind")
-        elif word == "--config" and follows and not is_file(Path(follows[0])):
-            found += [word, str(packaged_configs().get(rest.pop(0), follows[0]))]
+        elif word == "--config" and follows:
+            path = Path(rest.pop(0))
+            path = path if is_file(path) else packaged_configs().get(str(path), path)
+            _check_config(path)
+            found += [word, str(path)]
         else:
+            check_yaml(word.partition("=")[2] if word.startswith("--") else word, f"value {word[:40]!r}")
             found.append(word)
     return found
+
+
+def _check_config(path: Path) -> None:
+    """Refuse a config file that is none, or would take for ever to read."""
+    file = check_readable(path, "config file")
+    with decoding(file, "config file", "save it as text in UTF-8"):
+        check_yaml(file.read_text(encoding="utf-8"), f"config file {path}")
 
 
 def packaged_configs() -> dict[str, Path]:

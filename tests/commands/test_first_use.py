@@ -154,3 +154,22 @@ def test_objects_show_themselves_in_one_line(folder: Path) -> None:
     assert repr(table).startswith("LambdaTable(2 levels x 3 frames, sigma 700 to")
     assert repr(result) == "Result(3 frames of 32 x 24, model tiny, guidance blend, seed 67280421310721, 2 steps)"
     assert mvguide.__version__ == "0.1.0"
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "content", [BOMB + "use: *h\n", "use: " + "[" * 20_000 + "]" * 20_000], ids=["aliases", "deep"]
+)
+@pytest.mark.parametrize("option", ["--scene", "--config", "--intrinsics"])
+def test_yaml_that_never_ends_is_refused(
+    option: str, content: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a.yaml").write_text(content)
+    flow = "{" + content.replace("\n", ",").rstrip(",") + "}"
+    assert main(["preview", *COMMON[2:], option, flow if option == "--intrinsics" else "a.yaml", "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "more than 1000 entries" in line or "nested more than 20 deep" in line

@@ -62,10 +62,9 @@ def test_a_bad_reader_is_seen(
     def of_one(found: list) -> None:
         assert len(found) == 1, "of one"
 
-    reader = Reader(read, tmp_path / "samples", ["a.txt"], lambda path: path, of_one, share=1, seconds=2)
+    reader = Reader(read, tmp_path / "samples", ["a.txt"], lambda path: path, of_one, 1, 2, 2**25)
     monkeypatch.setattr(fuzz, "make_readers", lambda folder: {"bad": reader})
     monkeypatch.setattr(fuzz, "_check_samples", lambda readers: [b"x"])
-    monkeypatch.setattr(fuzz, "MOST_BYTES", 2**25)
     monkeypatch.setattr(fuzz, "_limit_memory", lambda: None)
     failures = fuzz.run(range(1), 0, tmp_path / "run")
     assert len(failures) == 1
