@@ -173,8 +173,8 @@ def test_dpmpp_2m_is_of_second_order_on_vp() -> None:
     denoiser = GaussianDenoiser(torch.zeros((), dtype=torch.float64), std, path)
     errors = []
     for num_steps in (80, 160, 320):
-        ends = [math.log(math.sqrt(1 - sigma**2) / sigma) for sigma in (0.95, 0.1)]
-        log_ratio = torch.linspace(*ends, num_steps + 1, dtype=torch.float64)
+        first, final = (math.log(math.sqrt(1 - sigma**2) / sigma) for sigma in (0.95, 0.1))
+        log_ratio = torch.linspace(first, final, num_steps + 1, dtype=torch.float64)
         levels = (1 + (2 * log_ratio).exp()).rsqrt()
         schedule = SigmaSchedule(torch.cat([levels, torch.zeros(1, dtype=torch.float64)]))
         *_, last = itertools.islice(
