@@ -16,7 +16,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(ROOT / "mvguide", source / "mvguide", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "sigmas", source / "sigmas")
+    for name in ("sigmas", "configs"):
+        shutil.copytree(ROOT / name, source / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder), "."]
