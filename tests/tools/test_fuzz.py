@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tools import fuzz
 from tools.fuzzing.readers import Reader
 
 
-def test_damaged_files_of_all_kinds_break_no_reader():
+def test_damaged_files_of_all_kinds_break_no_reader() -> None:
     command = [sys.executable, "-m", "tools.fuzz", "--cases", "2000", "--seed", "1"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(fuzz.__file__).parents[1])
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
@@ -33,13 +34,18 @@ def two_lines(path: Path) -> None:
     raise FileError("camera file x cannot be read\ngive another")
 
 
+def slow(path: Path) -> list[int]:
+    time.sleep(2.2)
+    return [1]
+
+
 @pytest.mark.parametrize(
     ("read", "words"),
     [
-        (lambda path: {}["x"], "KeyError: 'x'"),
+        (lambda path: dict[str, int]()["x"], "KeyError: 'x'"),
         (lambda path: [path.read_bytes()] * 2, "AssertionError: of one"),
         (lambda path: time.sleep(20), "did not come back in 4 s"),
-        (lambda path: [time.sleep(2.2)], r"took [23]\.\d s"),
+        (slow, r"took [23]\.\d s"),
         (lambda path: [np.ones(2**24)], r"took \d+ MiB"),
         (lambda path: sys.exit(2), "SystemExit: 2"),
         (no_memory, "ran out of memory"),
@@ -47,7 +53,9 @@ def two_lines(path: Path) -> None:
     ],
 )
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_a_bad_reader_is_seen(tmp_path, monkeypatch, read, words):
+def test_a_bad_reader_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object], words: str
+) -> None:
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "a.txt").write_text("good")
     (tmp_path / "run" / "x").mkdir(parents=True)
