@@ -32,6 +32,7 @@ RUN_ELSEWHERE = "extending.md"  # its Python examples: tests/test_extending.py
 # Symbols of the maths, names of other programs, what a reader adds; any other name on a page is one of the code.
 NOT_OF_THE_CODE = {
     *("eps_theta", "c_view", "MALLOC_MMAP_THRESHOLD", "MALLOC_TRIM_THRESHOLD", "test_docs"),
+    *("OMP_WAIT_POLICY", "KMP_BLOCKTIME"),
     *("FILE_OR_FOLDER", "ItsPipelineClass", "ItsBackbone", "get_dummy_components"),
 }
 _FENCE = re.compile(r"(?:^<!-- example: needs (.+?) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
