@@ -30,6 +30,9 @@ def test_the_wheel_is_whole_and_small(wheel: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "mvguide").rglob("*.py")}
     assert modules <= names
     for name in (
+        "mvguide/configs/orbit.yaml",
+        "mvguide/configs/tiny_25x8.npz",
+        "mvguide/scenes/two_views.yaml",
         "mvguide/sigmas/sigmas_25.npy",
         "mvguide/scenes/marbles/image.png",
         "mvguide/scenes/capture/images/0000.png",
@@ -39,7 +42,7 @@ def test_the_wheel_is_whole_and_small(wheel: Path) -> None:
         "mvguide/py.typed",
     ):
         assert name in names
-    assert not any(name.startswith(("tests", "tools", "sigmas/")) for name in names)
+    assert not any(name.startswith(("tests", "tools", "sigmas/", "configs/")) for name in names)
     assert wheel.stat().st_size < 20 * 2**20
 
 
@@ -51,7 +54,11 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import mvguide
 assert mvguide.__file__.startswith(sys.argv[1]), mvguide.__file__
+from mvguide.cli import main
+from mvguide.config.parsing import packaged_configs
 from mvguide.scenes import packaged_scenes
+assert "orbit" in packaged_configs()
+assert main(["preview", "--scene", "two_views", "--num_frames", "2", "--quiet", "--out", "out"]) == 0
 print(len(mvguide.load_sigmas("sigmas_100")), len(packaged_scenes()))
 """
     run = subprocess.run(

@@ -1,5 +1,6 @@
 """2 000 damaged files for all readers (`make fuzz` has 20 000), and whether the fuzzer sees a bad reader."""
 
+import gc
 import re
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def slow(path: Path) -> list[int]:
         (lambda path: [path.read_bytes()] * 2, "AssertionError: of one"),
         (lambda path: time.sleep(20), "did not come back in 4 s"),
         (slow, r"took [23]\.\d s"),
-        (lambda path: [np.ones(2**23)], r"took 6\d MiB"),
+        (lambda path: [np.ones(2**24)], r"took \d+ MiB"),
         (lambda path: sys.exit(2), "SystemExit: 2"),
         (no_memory, "ran out of memory"),
         (two_lines, "not one sentence"),
@@ -66,6 +67,7 @@ def test_a_bad_reader_is_seen(
     monkeypatch.setattr(fuzz, "make_readers", lambda folder: {"bad": reader})
     monkeypatch.setattr(fuzz, "_check_samples", lambda readers: [b"x"])
     monkeypatch.setattr(fuzz, "_limit_memory", lambda: None)
+    gc.collect()  # what earlier tests left would be given back in the middle of the measurement
     failures = fuzz.run(range(1), 0, tmp_path / "run")
     assert len(failures) == 1
     assert re.search(words, failures[0])
