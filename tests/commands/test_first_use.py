@@ -13,6 +13,7 @@ import mvguide
 from mvguide.cli import main
 from mvguide.config.input_options import InputConfig, PreviewConfig
 from mvguide.config.parsing import load_settings, make_parser, parse
+from mvguide.config.score_options import EvaluateResultConfig
 from mvguide.files.images import exif_fov
 
 
@@ -51,10 +52,20 @@ def test_a_value_that_equals_the_default_wins_over_the_scene(folder: Path) -> No
         (["--intrinsics", "525", "525", "319.5", "239.5"], [525, 525, 319.5, 239.5]),
         (["--intrinsics", "[525,525,319.5,239.5]"], [525, 525, 319.5, 239.5]),
         (["--use", "a", "b", "--fps", "9"], ["a", "b"]),
+        (["--use", "0"], [0]),
+        (["--use", "[0, b]"], [0, "b"]),
     ],
 )
 def test_lists_need_no_brackets(words: list[str], wanted: list[object]) -> None:
     assert getattr(settings(*words), words[0][2:]) == wanted
+
+
+def test_a_list_of_numbers_ends_where_a_name_begins() -> None:
+    parser = make_parser(EvaluateResultConfig, positional=("result", "?"))
+    found = parse(parser, EvaluateResultConfig, ["--truth", "t", "--frames", "0", "2", "out/render"])
+    assert (found.frames, found.result) == ([0, 2], "out/render")
+    found = parse(parser, EvaluateResultConfig, ["--frames", "[0]", "out/render"])
+    assert (found.frames, found.result) == ([0], "out/render")
 
 
 def test_a_kind_needs_no_dot() -> None:
