@@ -1,6 +1,6 @@
 """From views and a trajectory to what each frame's camera sees of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,8 +20,10 @@ SUPERSAMPLING = 2
 """Views are warped at up to this many times the video's resolution: fewer cracks, and less aliasing."""
 _MOTION = 0.08
 """Mean absolute difference of colour between moments above which a pixel has moved."""
-_PIXELS = 2**22
-"""Frames are merged so many at a time that V views of them have about this many pixels."""
+_PIXELS = 2**20
+"""Frames are merged so many at a time, and at least two, that V views of them have about this many pixels."""
+_FOLLOWED = 32
+"""Frames that points are followed into at a time."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,21 @@ def warp_views(
     moments.check(len(views), len(trajectory))
     width, height = trajectory.width, trajectory.height
     sources = [_prepare(view, width, height, device or torch.device("cpu")) for view in views]
-    merged = _merge_all(sources, trajectory, moments.shows)
-    if moments.fills.any():
-        still = [_only_still(source, index, sources) for index, source in enumerate(sources)]
-        merged = _fill_holes(merged, _merge_all(still, trajectory, moments.fills))
-    closed = close_pinholes(merged.visible)
-    visible = dilate_holes(closed, hole_radius).cpu()
-    # Closed pinholes have the colour, depth and confidence of what surrounds them.
-    parts = torch.cat([merged.image, merged.depth, merged.confidence], dim=1)
-    filled = fill_pinholes(parts, merged.visible, closed).cpu() * visible
-    image, depth, confidence = filled.split([3, 1, 1], dim=1)
+    shape = (len(trajectory), 1, height, width)
+    image, visible = torch.zeros(shape[0], 3, *shape[2:]), torch.zeros(shape)
+    depth, confidence, shares = torch.zeros(shape), torch.zeros(shape), torch.zeros(len(views), len(trajectory))
+    still = [_only_still(source, k, sources) for k, source in enumerate(sources)] if moments.fills.any() else []
+    for frames, shown, filling in _blocks(moments, width * height):
+        merged = _merge(sources, shown, trajectory[frames])
+        shares[torch.tensor(shown)[:, None], frames] = merged.shares
+        if filling:
+            merged = _fill_holes(merged, _merge(still, filling, trajectory[frames]))
+        closed = close_pinholes(merged.visible)
+        visible[frames] = dilate_holes(closed, hole_radius).cpu()
+        # Closed pinholes have the colour, depth and confidence of what surrounds them.
+        parts = torch.cat([merged.image, merged.depth, merged.confidence], dim=1)
+        filled = fill_pinholes(parts, merged.visible, closed).cpu() * visible[frames]
+        image[frames], depth[frames], confidence[frames] = filled.split([3, 1, 1], dim=1)
     pinned = torch.zeros(len(trajectory), dtype=torch.bool)
     distances = torch.full((len(views), len(trajectory)), torch.inf, dtype=torch.float64)
     for index, (view, source) in enumerate(zip(views, sources, strict=True)):
@@ -97,7 +104,7 @@ def warp_views(
         if mine.any():
             measured = source.require_depth()
             distances[index, mine] = frame_distances(source.camera, trajectory[mine], measured.values, measured.valid)
-    return Warps(image, visible, pinned, distances.amin(0), depth, confidence, merged.shares)
+    return Warps(image, visible, pinned, distances.amin(0), depth, confidence, shares)
 
 
 def _prepare(view: View, width: int, height: int, device: torch.device) -> View:
@@ -112,26 +119,22 @@ def _prepare(view: View, width: int, height: int, device: torch.device) -> View:
     return replace(source, depth=replace(depth, valid=usable))
 
 
-def _merge_all(sources: Sequence[View], trajectory: Camera, shows: Tensor) -> Merged:
-    """Merge in each frame the views that show it; frames that no view shows are holes."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for frame in range(len(trajectory)):
-        groups.setdefault(tuple(shows[:, frame].nonzero()[:, 0].tolist()), []).append(frame)
-    device = sources[0].image.device
-    shape = (len(trajectory), 5, trajectory.height, trajectory.width)
-    whole, visible = torch.zeros(shape, device=device), torch.zeros(shape[0], 1, *shape[2:], device=device)
-    shares = torch.zeros(len(sources), len(trajectory))
-    for members, frames in groups.items():
-        size = trajectory.width * trajectory.height * max(1, len(members))
-        for some in torch.tensor(frames).split(max(1, _PIXELS // size)) if members else ():
-            cameras = trajectory[some]
-            shown = [_show(sources[index], cameras) for index in members]
-            found = merge([warp for warp, _ in shown], [quality for _, quality in shown])
-            whole[some] = torch.cat([found.image, found.depth, found.confidence], dim=1)
-            visible[some] = found.visible
-            shares[torch.tensor(members)[:, None], some] = found.shares
-    image, depth, confidence = whole.split([3, 1, 1], dim=1)
-    return Merged(image, visible, depth, confidence, shares)
+def _blocks(moments: Moments, pixels: int) -> Iterator[tuple[Tensor, list[int], list[int]]]:
+    """Frames that are merged at a time, the views that show them, and those that fill their holes."""
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for frame in range(moments.shows.shape[1]):
+        shown, filling = (tuple(which[:, frame].nonzero()[:, 0].tolist()) for which in (moments.shows, moments.fills))
+        groups.setdefault((shown, filling), []).append(frame)
+    for (shown, filling), frames in groups.items():
+        most = max(2, _PIXELS // (pixels * max(len(shown), len(filling))))
+        for some in torch.tensor(frames).split(most):
+            yield some, list(shown), list(filling)
+
+
+def _merge(sources: Sequence[View], members: Sequence[int], cameras: Camera) -> Merged:
+    """Some of the views, merged into each camera."""
+    shown = [_show(sources[index], cameras) for index in members]
+    return merge([warp for warp, _ in shown], [quality for _, quality in shown])
 
 
 def _show(source: View, cameras: Camera) -> tuple[Warp, Quality]:
@@ -194,27 +197,36 @@ def mean_flow(view: View, trajectory: Camera) -> float:
 
     ``mean of |p_{k+1} - p_k| / W`` over frames and over points that are inside the picture in both frames.
     """
-    landed, inside = _follow(view, trajectory)
-    both = inside[1:] & inside[:-1]
-    flow = (landed[1:] - landed[:-1]).norm(dim=-1)[both] / trajectory.width
+    flows = []
+    for landed, inside in _follow(view, trajectory, before=1):
+        both = inside[1:] & inside[:-1]
+        flows.append((landed[1:] - landed[:-1]).norm(dim=-1)[both] / trajectory.width)
+    flow = torch.cat(flows)
     return float(flow.mean()) if flow.numel() else 0.0
 
 
 def parallax(view: View, trajectory: Camera) -> Tensor:
     """How far the view's points have moved since frame 0: the median over those inside both, pixels, ``[F]``."""
-    landed, inside = _follow(view, trajectory)
-    moved = (landed - landed[:1]).norm(dim=-1)
-    both = inside & inside[:1]
-    medians = [float(moved[k][both[k]].median()) if both[k].any() else float("nan") for k in range(len(trajectory))]
+    medians = []
+    start: tuple[Tensor, Tensor] | None = None
+    for landed, inside in _follow(view, trajectory):
+        start = start or (landed[:1], inside[:1])
+        moved, both = (landed - start[0]).norm(dim=-1), inside & start[1]
+        medians += [float(m[b].median()) if b.any() else float("nan") for m, b in zip(moved, both, strict=True)]
     return torch.tensor(medians, dtype=torch.float64)
 
 
-def _follow(view: View, trajectory: Camera) -> tuple[Tensor, Tensor]:
-    """Pixels ``[F, N, 2]`` of some thousand of the view's points in each frame, and whether they are inside."""
+def _follow(view: View, trajectory: Camera, before: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some thousand of the view's points in some frames at a time, each time with so many frames from before.
+
+    Yields pixels ``[f, N, 2]`` and whether they are inside ``[f, N]``.
+    """
     depth = view.require_depth()
     pixels = view.camera.pixel_grid()[depth.valid]
     stride = max(1, len(pixels) // 4096)
     points = view.camera.unproject(pixels[::stride], depth.values[depth.valid][::stride].double())
-    landed, z = trajectory.project(points.expand(len(trajectory), -1, -1))
-    limit = landed.new_tensor([trajectory.width, trajectory.height])
-    return landed, (landed >= 0).all(-1) & (landed < limit).all(-1) & (z > 0)
+    for first in range(0, len(trajectory), _FOLLOWED):
+        some = trajectory[max(0, first - before) : first + _FOLLOWED]
+        landed, z = some.project(points.expand(len(some), -1, -1))
+        limit = landed.new_tensor([trajectory.width, trajectory.height])
+        yield landed, (landed >= 0).all(-1) & (landed < limit).all(-1) & (z > 0)
