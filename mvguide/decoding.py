@@ -10,6 +10,8 @@ from pathlib import Path
 
 from mvguide.errors import FileError, MvguideError
 
+MOST_YAML_CHARACTERS, MOST_YAML_LEVELS, MOST_YAML_ENTRIES, MOST_YAML_VALUES = 200_000, 20, 1_000, 20_000
+
 
 def check_readable(path: str | os.PathLike[str], what: str) -> Path:
     """The path of a plain, readable, non-empty file.
@@ -85,6 +87,54 @@ def decoding(path: str | os.PathLike[str], what: str, advice: str) -> Iterator[N
             raise
         except Exception as error:
             raise FileError(f"{what} {path} cannot be read ({_reason(error)}); {advice}") from error
+
+
+def check_yaml(text: str, what: str) -> None:
+    """Refuse a YAML document that takes for ever: too long, too deep, or small as text and enormous with its aliases.
+
+    It is only looked at, node by node; damaged YAML passes, for the parser that follows to complain about.
+
+    Args:
+        text: the document.
+        what: what it is, for the message: "scene file a.yaml".
+
+    Raises:
+        FileError: beyond 200 000 characters, 20 levels, 1 000 entries in one list, or 20 000 values in all.
+    """
+    import yaml
+
+    if len(text) > MOST_YAML_CHARACTERS:
+        raise FileError(f"{what} has {len(text)} characters; settings have at most {MOST_YAML_CHARACTERS}")
+    sizes: dict[str, int] = {}  # values below each anchor, aliases among them counted in full
+    levels: list[tuple[str | None, int, int]] = [(None, 0, 0)]  # anchor, values and entries of what is open
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                levels.append((event.anchor, 0, 0))
+                if len(levels) > MOST_YAML_LEVELS:
+                    raise FileError(f"{what} is nested more than {MOST_YAML_LEVELS} deep; settings are not")
+                continue
+            if isinstance(event, yaml.CollectionEndEvent):
+                anchor, size, _ = levels.pop()
+            elif isinstance(event, yaml.AliasEvent):
+                if event.anchor in {open_anchor for open_anchor, _, _ in levels}:
+                    raise FileError(f"{what} has a part, {str(event.anchor)[:40]}, that contains itself; write it out")
+                anchor, size = None, sizes.get(str(event.anchor), 1)
+            elif isinstance(event, yaml.ScalarEvent):
+                anchor, size = event.anchor, 0
+            else:
+                continue
+            if anchor is not None:
+                sizes[anchor] = size + 1
+            outer, values, entries = levels.pop()
+            levels.append((outer, values + size + 1, entries + 1))
+            if entries + 1 > MOST_YAML_ENTRIES or values + size + 1 > MOST_YAML_VALUES:
+                raise FileError(
+                    f"{what} has more than {MOST_YAML_ENTRIES} entries in one place or {MOST_YAML_VALUES} values in "
+                    "all, aliases counted in full; settings are shorter"
+                )
+    except yaml.YAMLError:
+        return
 
 
 def _reason(error: Exception) -> str:

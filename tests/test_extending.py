@@ -11,7 +11,9 @@ import torch
 
 import mvguide
 from mvguide.cameras import formats
+from mvguide.config.generated import options_of
 from mvguide.config.input_options import DepthOptions, SourceOptions
+from mvguide.config.render_options import GuidanceConfig
 from mvguide.diffusion.denoiser import GaussianDenoiser
 from mvguide.diffusion.path import VarianceExploding
 from mvguide.diffusion.sampler import sample
@@ -77,10 +79,7 @@ def test_a_guide_and_a_trajectory_are_options_of_the_command_line(tmp_path: Path
     ]
     torch.testing.assert_close(made[0], made[1])
     assert not torch.allclose(made[0], made[2])
-    # A settings class is made when its module is first imported: look at a fresh one.
-    from mvguide.config.generated import options_of
-    from mvguide.config.render_options import GuidanceConfig
-
+    # The settings class is made when its module is first imported: look at a fresh one.
     options = options_of(GUIDES)(GuidanceConfig)
     assert "early_blend: share of the steps that are guided" in str(options.__doc__)
     assert options(kind="early_blend", until=0.5).guide().until == 0.5  # type: ignore[call-arg,attr-defined]

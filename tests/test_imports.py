@@ -13,6 +13,7 @@ PACKAGE = ROOT / "mvguide"
 # Rooms from the ground up: a room may import itself and the rooms above it in this list; see docs/design.md, section 3.
 ROOMS = [
     "errors",
+    "memory",
     "decoding",
     "memory",
     "diffusion",

@@ -78,7 +78,7 @@ def load_backbone(
             pipe = _load_pipeline(place, backbone.NETWORKS, chosen, variant)
         except ModelError:
             raise
-        except (OSError, ValueError, TypeError, AttributeError, ImportError, RuntimeError, LookupError) as error:
+        except Exception as error:  # the libraries raise almost anything on damaged files
             raise ModelError(
                 f"model {str(name)[:200]!r} cannot be loaded ({_first_line(error)}); give {', '.join(EMBEDDED)}, a "
                 "folder in diffusers layout, or a hub id that is in the local cache or can be downloaded from here"

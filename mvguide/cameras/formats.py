@@ -102,7 +102,7 @@ FORMATS = (
         sign="poses.txt",
     ),
 )
-"""All formats. A folder that holds several is read as the first of them."""
+"""All formats. A folder that holds several is read as the first of them that is not damaged."""
 
 _KNOWN = f"the formats are {', '.join(row.name for row in FORMATS)}"
 
@@ -124,8 +124,8 @@ def read_cameras(
             the train set before the test set), a COLMAP model (also in sparse/0 or sparse), poses_bounds.npy,
             `*.pose.txt`, MVSNet's `*_cam.txt` (also in cams), poses.txt is read, or the next where that is damaged.
         format: name of a row of `FORMATS`; None: found by the name and, for text, by the content.
-        intrinsics: fx, fy, cx, cy in pixels, for the formats without them: log, matrices, tum, rows. None: those of a
-            calibration file beside the poses (K.txt, KITTI's calib.txt) where there is one.
+        intrinsics: fx, fy, cx, cy in pixels, for the formats without them: log, matrices, tum, rows. None: those of
+            K.txt, KITTI's calib.txt or their like beside the poses, where there is one.
         size: width and height of the pictures in pixels, for the formats without them: these and mvsnet, and for a
             transforms.json that does not have them.
         pixel_center: where `intrinsics`, or those of an MVSNet file, count the first pixel's centre: 0.5 (None), or

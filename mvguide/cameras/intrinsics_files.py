@@ -11,27 +11,27 @@ from mvguide.decoding import is_file
 from mvguide.errors import FileError
 from mvguide.files.text import finite_numbers, read_lines
 
-CALIBRATION_FILES = ("K.txt", "intrinsics.txt", "intrinsic.txt", "camera-intrinsics.txt", "calib.txt")
+INTRINSICS_FILES = ("K.txt", "intrinsics.txt", "intrinsic.txt", "camera-intrinsics.txt", "calib.txt")
 """Names that are looked for, in this order."""
 
-_WHAT = "calibration file"
+_WHAT = "intrinsics file"
 _KITTI = ("P0:", "P_rect_00:", "P2:", "P_rect_02:")
 _RULE = "give the intrinsics with --intrinsics '[fx,fy,cx,cy]'"
 _SIDES = {9: 3, 12: 4, 16: 4}
 
 
-def find_calibration(path: Path) -> Path | None:
-    """The calibration file of poses: beside the file or in the folder, or where KITTI has it; None: there is none."""
+def find_intrinsics(path: Path) -> Path | None:
+    """The intrinsics file of poses: beside the file or in the folder, or where KITTI has it; None: there is none."""
     here = path.parent if is_file(path) else path
     for folder in (here, here.parent / "sequences" / path.stem):
-        for name in CALIBRATION_FILES:
+        for name in INTRINSICS_FILES:
             if is_file(folder / name):
                 return folder / name
     return None
 
 
-def read_calibration(path: Path) -> list[float]:
-    """fx, fy, cx, cy of a calibration file.
+def read_intrinsics(path: Path) -> list[float]:
+    """fx, fy, cx, cy of an intrinsics file.
 
     Args:
         path: the file.

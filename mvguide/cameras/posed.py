@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.cameras.intrinsics_files import find_calibration, read_calibration
+from mvguide.cameras.intrinsics_files import find_intrinsics, read_intrinsics
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import FileError, InputError
 from mvguide.geometry.camera import Camera, rigid_fault, stack
@@ -194,7 +194,7 @@ def check_given(
 ) -> tuple[Intrinsics, Size]:
     """Intrinsics and size that the caller gives because the format has no place for either, checked.
 
-    Without intrinsics those of a calibration file beside the camera file are used, where there is one.
+    Without intrinsics those of an intrinsics file beside the camera file are used, where there is one.
 
     Args:
         path: the camera file.
@@ -209,9 +209,9 @@ def check_given(
     Raises:
         InputError: one is missing or cannot be used.
     """
-    calibration = find_calibration(path) if intrinsics is None else None
-    if calibration is not None:
-        intrinsics = read_calibration(calibration)
+    beside = find_intrinsics(path) if intrinsics is None else None
+    if beside is not None:
+        intrinsics = read_intrinsics(beside)
     if intrinsics is None:
         raise InputError(
             f"{WHAT} {path} is {what}, which holds no intrinsics and no picture size; "

@@ -1,8 +1,8 @@
 """Cameras as one line of numbers each, as KITTI and many captures of rooms have them.
 
 Convention of the file: 12 numbers a line are camera_to_world [3, 4], 16 are [4, 4], row by row, with OpenCV axes (x
-right, y down, z forward). There is no place for names and size. Intrinsics are the caller's or those of a calibration
-file (`mvguide.cameras.intrinsics_files`); the pictures are those of the folder `images`, where it holds as many.
+right, y down, z forward). There is no place for names and size. Intrinsics are the caller's or those of a file beside
+it (`mvguide.cameras.intrinsics_files`); the pictures are those of the folder `images`, where it holds as many.
 """
 
 import os
@@ -43,7 +43,7 @@ def read_rows(
 
     Args:
         path: the file, or a folder with `poses.txt` or `traj.txt`.
-        intrinsics: fx, fy, cx, cy in pixels of the pictures; None: those of the calibration file beside it.
+        intrinsics: fx, fy, cx, cy in pixels of the pictures; None: those of the intrinsics file beside it.
         size: width and height of the pictures.
         pixel_center: where the intrinsics put the first pixel's centre: 0.5, or 0.0 (0.5 is added).
 

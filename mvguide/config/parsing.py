@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mvguide.config.input_options import InputConfig, SourceOptions
 from mvguide.config.presets import preset_settings
-from mvguide.decoding import check_readable, is_file, is_folder, packaged_folder
+from mvguide.decoding import check_readable, check_yaml, decoding, is_file, is_folder, packaged_folder
 from mvguide.errors import FileError, InputError
 
 T = TypeVar("T")
@@ -166,6 +166,8 @@ def read_scene_file(path: Path) -> Namespace:
         FileError: a file that cannot be read, or with settings that are not those of the inputs.
     """
     file = check_readable(path, "scene file")
+    with decoding(file, "scene file", "save it as text in UTF-8"):
+        check_yaml(file.read_text(encoding="utf-8"), f"scene file {path}")
     parser = make_parser(InputConfig)
     parser.exit_on_error = False
     try:

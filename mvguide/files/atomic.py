@@ -129,7 +129,8 @@ def claim_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         held = lock_file(lock)
     except BlockingIOError:
-        with suppress(OSError):
+        words = ""
+        with suppress(OSError):  # the other run may end meanwhile
             words = lock.read_text(errors="replace").strip()[:200]
         raise OutputError(
             f"output folder {path} is in use by another run ({words or 'it just started'}); wait until it has ended, "
@@ -143,8 +144,13 @@ def claim_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         if held is not None:
             since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-            os.write(held, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
-            _tidy(target)
+            try:
+                os.write(held, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
+                _tidy(target)
+            except OSError as error:
+                raise OutputError(
+                    f"output folder {path} cannot be written ({error.strerror}); choose another folder"
+                ) from error
         yield target
     finally:
         _CLAIMED.reset(token)

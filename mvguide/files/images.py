@@ -1,5 +1,6 @@
 """Pictures: whatever its mode, depth or orientation, a picture comes out as float32 [3, H, W] in [0, 1]."""
 
+import math
 import os
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mvguide.decoding import check_readable, decoding
-from mvguide.errors import FileError, InputError
+from mvguide.errors import FileError, InputError, MvguideError
 from mvguide.files.atomic import atomic_path
 from mvguide.memory import check_memory
 
@@ -18,6 +19,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are unpacked: a few kilobytes can claim to be gigapixels."""
 
+_EXIF_IFD, _FOCAL_35, _ORIENTATION = 0x8769, 0xA405, 0x0112
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _STRIP = 2**18
 """Pixels that are converted at a time: a large picture is held once as it is stored and once as floats."""
@@ -29,6 +31,25 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
     Raises what Pillow raises: call it inside `mvguide.decoding.decoding`, and close what it gives.
     """
     return Image.open(path, formats=FORMATS)
+
+
+def exif_fov(path: str | os.PathLike[str]) -> float | None:
+    """Horizontal field of view of a picture as people see it, in degrees, by its EXIF focal length for 35 mm film.
+
+    Such a film is 36 mm along the picture's longer side. None where the picture has no such entry, or cannot be read.
+    """
+    try:
+        with decoding(check_readable(path, "picture"), "picture", ""), open_picture(path) as image:
+            exif = image.getexif()
+            focal = float(exif.get_ifd(_EXIF_IFD).get(_FOCAL_35, 0))
+            width, height = image.size
+            if exif.get(_ORIENTATION, 1) >= 5:  # on its side
+                width, height = height, width
+    except MvguideError:
+        return None
+    if not 1 <= focal <= 10_000:
+        return None
+    return math.degrees(2 * math.atan(36 * width / max(width, height) / 2 / focal))
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
@@ -85,6 +106,14 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> N
             f"{what} {path} is {image.width} x {image.height}, more than {MAX_PIXELS // 1_000_000} million pixels; "
             "make it smaller first"
         )
+    # Pillow leaves black what no strip of a damaged TIFF, or no frame of a damaged GIF, covers.
+    tiles = getattr(image, "tile", [])
+    if image.format in ("TIFF", "GIF") and tiles:
+        right, bottom = (max(tile[1][side] for tile in tiles) for side in (2, 3))
+        if right < image.width or bottom < image.height:
+            raise FileError(
+                f"{what} {path} says {image.width} x {image.height}, but holds {right} x {bottom} pixels; save it again"
+            )
     # As it is stored (colours take 4 bytes), once more while it is turned upright, and as floats.
     stored = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") or image.mode == "LA" else 4
     check_memory(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mvguide.cameras.formats import CameraFormat, find_formats, read_first
-from mvguide.cameras.intrinsics_files import find_calibration
+from mvguide.cameras.intrinsics_files import find_intrinsics
 from mvguide.cameras.posed import MAX_SIDE, PosedImages
 from mvguide.config.input_options import CropOptions, LensOptions, SourceOptions
 from mvguide.errors import FileError, InputError
@@ -94,7 +94,7 @@ def read_capture(source: SourceOptions, lens: LensOptions, crop: CropOptions, sa
     path, use = str(source.cameras), source.use
     pictures = None if source.images is None else find_pictures(source.images)
     rows = find_formats(path, lens.camera_format)
-    _find_intrinsics(path, rows[0], lens)
+    _intrinsics_file(path, rows[0], lens)
     size = None
     takes_size = any("size" in (row.takes if pictures else row.needs) for row in rows)
     if lens.camera_size is None and takes_size:
@@ -131,20 +131,20 @@ def camera_file(path: str, lens: LensOptions, size: tuple[int, int] | None, say:
         options["size"] = size
     if lens.intrinsics is not None:
         options["intrinsics"] = lens.intrinsics
-    calibration = _find_intrinsics(path, rows[0], lens)
-    if calibration is not None and say is not None:
-        say(f"intrinsics of {path} are those of {calibration}")
+    beside = _intrinsics_file(path, rows[0], lens)
+    if beside is not None and say is not None:
+        say(f"intrinsics of {path} are those of {beside}")
     posed = read_first(Path(path), rows, options, say)
     if lens.camera_size is None and size is not None:
         _check_middle(posed, rows[0], path)
     return posed
 
 
-def _find_intrinsics(path: str, row: CameraFormat, lens: LensOptions) -> Path | None:
-    """The calibration file that the reader will use; None where it needs none. Refuses poses without intrinsics."""
+def _intrinsics_file(path: str, row: CameraFormat, lens: LensOptions) -> Path | None:
+    """The intrinsics file that the reader will use; None where it needs none. Refuses poses without intrinsics."""
     if "intrinsics" not in row.needs or lens.intrinsics is not None:
         return None
-    found = find_calibration(Path(path))
+    found = find_intrinsics(Path(path))
     if found is None:
         raise InputError(f"{path} holds poses alone; give the pictures' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
     return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mvguide.config.input_options import (
     CropOptions,
@@ -14,6 +15,7 @@ from mvguide.config.input_options import (
 )
 from mvguide.config.parsing import SOURCES
 from mvguide.errors import InputError
+from mvguide.files.images import exif_fov
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.keyframes import interpolate_cameras, resample_trajectory, start_at
 from mvguide.geometry.trajectory import make_trajectory
@@ -22,7 +24,7 @@ from mvguide.inputs.missing_depth import complete_depths
 from mvguide.inputs.pictures import intrinsics_of, read_footage, read_posed_image, read_view
 from mvguide.inputs.sweeps import Hint, Say
 from mvguide.views.moments import Moments
-from mvguide.views.view import View
+from mvguide.views.view import DEFAULT_FOV, View
 
 
 @dataclass(frozen=True)
@@ -140,13 +142,15 @@ def load_views(
         FileError: a file that cannot be read.
         ModelError: a depth model that cannot be loaded.
     """
-    depth, lens, crop = depth or DepthOptions(), lens or LensOptions(), crop or CropOptions()
+    depth, lens, crop, say = depth or DepthOptions(), lens or LensOptions(), crop or CropOptions(), say or _ignore
     given = [name for name in SOURCES if getattr(source, name) is not None]
     if given not in (["image"], ["views"], ["cameras"], ["video"], ["cameras", "video"]):
         listed = " and ".join(f"--{name}" for name in given) or "no picture"
         raise InputError(f"{listed} given; give one of {', '.join(f'--{name}' for name in SOURCES)}")
     footage: Footage | None = None
     if source.video is not None:
+        if source.cameras is None and lens.fov is None and lens.intrinsics is None:
+            say(_assumed(source.video))
         views = read_footage(source.video, depth, lens, crop, source.cameras)
         hints = [Hint()] * len(views)
         footage = Footage(len(views), source.moment, source.fill)
@@ -156,15 +160,35 @@ def load_views(
         posed = True
     else:
         listed_views = [ViewOptions(source.image)] if source.image is not None else _used(source)
-        views = [read_view(view, depth, lens, crop) for view in listed_views]
+        views = [read_view(view, depth, _lens_of(view, lens, say), crop) for view in listed_views]
         hints = [Hint()] * len(views)
         posed = any(view.camera_to_world is not None for view in listed_views)
         if len(views) > 1 and not all(view.camera_to_world is not None for view in listed_views):
             raise InputError("several views need a camera_to_world each; give them, or --cameras FILE")
     if not views:
         raise InputError("views is an empty list; give at least one picture")
-    views = complete_depths(views, hints, depth, posed=posed, still=footage is None, say=say or (lambda text: None))
+    views = complete_depths(views, hints, depth, posed=posed, still=footage is None, say=say)
     return Inputs(views, posed, footage)
+
+
+def _lens_of(view: ViewOptions, lens: LensOptions, say: Say) -> LensOptions:
+    """The lens of a picture; where none is given, that of its EXIF data, else one is assumed."""
+    if any(value is not None for value in (view.fov, view.intrinsics, lens.fov, lens.intrinsics)):
+        return lens
+    fov = exif_fov(view.image)
+    if fov is None:
+        say(_assumed(view.image))
+        return lens
+    say(f"field of view of {Path(view.image).name} is {fov:.3g} degrees, by the focal length of its EXIF data")
+    return LensOptions(fov=fov, pixel_center=lens.pixel_center)
+
+
+def _assumed(source: str) -> str:
+    return f"field of view of {Path(source).name} is not known: {DEFAULT_FOV:g} degrees are assumed; --fov sets it"
+
+
+def _ignore(text: str) -> None:
+    """Print nothing."""
 
 
 def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:

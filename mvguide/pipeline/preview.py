@@ -51,9 +51,7 @@ class Preview:
                     "seen": round(float(warps.seen[frame]), 4),
                     "from_views": [round(share, 4) for share in warps.shares[:, frame].tolist()],
                     "confidence": round(float(warps.confidence[frame][visible].mean()), 4) if visible.any() else 0,
-                    "parallax_pixels": round(float(self.parallax[frame]), 2)
-                    if self.parallax[frame].isfinite()
-                    else None,
+                    "parallax_pixels": round(float(moved), 2) if moved.isfinite() else None,
                     "depth_near": near,
                     "depth_far": far,
                 }

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mvguide.cameras.formats import read_cameras
-from mvguide.cameras.intrinsics_files import read_calibration
+from mvguide.cameras.intrinsics_files import read_intrinsics
 from mvguide.errors import MvguideError
 from tests.cameras.camera_cases import GIVEN, SIZE, write_all
 from tests.mutations import damaged, result_or_error
@@ -65,16 +65,16 @@ def test_damaged_files_raise_nothing_else(files, name, options):
     "text",
     ["9 0 4 0\n0 9 5 0\n0 0 1 0\n0 0 0 1\n", "P0: 9 0 4 0 0 9 5 0 0 0 1 0\nP1: 9 0 4 -1 0 9 5 0 0 0 1 0\nTr: 1 2 3\n"],
 )
-def test_damaged_calibrations_raise_nothing_else(tmp_path, text):
+def test_damaged_intrinsics_raise_nothing_else(tmp_path, text):
     path = tmp_path / "calib.txt"
     path.write_text(text)
-    assert read_calibration(path) == [9, 9, 4, 5]
+    assert read_intrinsics(path) == [9, 9, 4, 5]
 
     @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(damaged(text.encode()))
     def check(content):
         path.write_bytes(content)
-        read = result_or_error(read_calibration, path)
+        read = result_or_error(read_intrinsics, path)
         if isinstance(read, MvguideError):
             assert str(path) in str(read)
             return

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,17 @@ def test_a_run_holds_its_folder_and_those_inside_it(tmp_path):
         "a/out/render/a.txt",
     ]
     assert strays(tmp_path) == []
+
+
+def test_two_threads_of_one_process_are_two_runs(tmp_path):
+    def write() -> None:
+        with output_folder(tmp_path / "out"):
+            pytest.fail("two runs in one folder")
+
+    words = rf"in use by another run \(process {os.getpid()} on "
+    with claim_folder(tmp_path / "out"), ThreadPoolExecutor() as pool, pytest.raises(OutputError, match=words):
+        pool.submit(write).result()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_claim_without_a_result_leaves_nothing(tmp_path):

@@ -1,13 +1,14 @@
 """Pictures that are not what their names say, and pictures that need a lot of memory."""
 
 import os
+import struct
 import subprocess
 import sys
 import zlib
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin
+from PIL import EpsImagePlugin, Image
 
 from mvguide import memory
 from mvguide.cameras.transforms_frames import read_posed_transforms
@@ -46,6 +47,25 @@ def test_the_size_of_a_capture_is_not_asked_of_postscript(tmp_path, started):
     (tmp_path / "transforms.json").write_text(TRANSFORMS)
     with pytest.raises(FileError, match=r"a\.png cannot be read \(UnidentifiedImageError"):
         read_posed_transforms(tmp_path / "transforms.json")
+
+
+def test_a_tiff_with_fewer_rows_than_it_says_is_not_filled_with_black(tmp_path):
+    Image.new("RGB", (16, 12), "red").save(tmp_path / "a.tiff")
+    data = (tmp_path / "a.tiff").read_bytes()
+    place = max(data.find(struct.pack("<HHI", 257, kind, 1)) for kind in (3, 4)) + 8
+    assert data[place] == 12
+    (tmp_path / "a.tiff").write_bytes(data[:place] + b"\x04\x80" + data[place + 2 :])
+    with pytest.raises(FileError, match=r"a\.tiff says 16 x 32772, but holds 16 x 12 pixels"):
+        read_image(tmp_path / "a.tiff")
+
+
+def test_a_gif_of_a_few_bytes_does_not_become_a_giant(tmp_path):
+    Image.new("L", (16, 12), 200).save(tmp_path / "a.gif")
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    data[6:10] = struct.pack("<HH", 9000, 9000)
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(FileError, match=r"a\.gif says 9000 x 9000, but holds 16 x 12 pixels; save it again"):
+        read_image(tmp_path / "a.gif")
 
 
 PEAK = """

@@ -14,7 +14,7 @@ from mvguide.diffusion.path import CosineVP, FlowMatching, NoisePath, VarianceEx
 from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
 from mvguide.diffusion.solvers import Heun, Step
-from mvguide.errors import ConfigError
+from mvguide.errors import ConfigError, NumericalError
 from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.guides import NoGuidance, bind, make_guide, report
 from mvguide.guidance.targets import MaskOptions, Targets
@@ -245,3 +245,19 @@ def test_by_name_with_all_its_options() -> None:
     found = report(guide)
     assert found["guidance"] == "posterior_gradient"
     assert found["step_size"] == 0.3
+
+
+def test_values_that_are_not_finite_stop_the_run() -> None:
+    """One of them made the spread NaN, and switched guidance off without a word."""
+
+    class Overflows(Waves):
+        def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+            found = super().__call__(x, sigma).clone()
+            found[0, 1, 0, 0, 0] = torch.inf * x[0, 1, 0, 0, 0]
+            return found
+
+    x = torch.randn(SHAPE)
+    with pytest.raises(NumericalError, match="posterior gradient is not finite at sigma 0.5; use dtype bfloat16"):
+        PosteriorGradient().move(Overflows(), x, HALF, make_targets(1.0), table(1.0))
+    with pytest.raises(NumericalError, match=r"latents are not finite after step 1 of 6 \(sigma 700\)"):
+        sample(Overflows(), 700 * x, SCHEDULE)

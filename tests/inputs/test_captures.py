@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mvguide.cameras.colmap_text import write_colmap
+from mvguide.cameras.matrices import write_matrices
 from mvguide.cameras.transforms import write_transforms
 from mvguide.cameras.tum import write_tum
 from mvguide.config.input_options import CropOptions, DepthOptions, InputConfig, LensOptions, SourceOptions
@@ -153,20 +154,19 @@ def test_kitti(tmp_path: Path) -> None:
     assert found.views[1].camera.center.tolist() == pytest.approx([0.1, 0, 0])
 
 
-def test_the_format_can_be_said(tmp_path: Path) -> None:
-    write_tum(tmp_path / "odometry", some_path(2))
-    text = "a b\n" + (tmp_path / "odometry").read_text().partition("\n")[2]
-    (tmp_path / "odometry").write_text(text.replace("a b", "#"))
+def test_the_format_can_be_given(tmp_path: Path) -> None:
+    write_matrices(tmp_path / "poses.log", some_path(2))  # a name that belongs to another format
     paint(tmp_path / "images", ["0.png", "1.png"])
     given = {"images": str(tmp_path / "images"), "intrinsics": INTRINSICS}
-    assert len(load(tmp_path / "odometry", **given, camera_format="tum").views) == 2
-    (tmp_path / "odometry").write_text(text)
+    with pytest.raises(FileError, match=r"has 8 lines; a Redwood .log has 5 for each camera"):
+        load(tmp_path / "poses.log", **given)
+    found = load(tmp_path / "poses.log", **given, camera_format="matrices")
+    assert found.views[1].camera.center.tolist() == pytest.approx([0.1, 0, 0])
+    with pytest.raises(InputError, match="camera format is 'bundler'; the formats are transforms, colmap"):
+        load(tmp_path / "poses.log", **given, camera_format="bundler")
+    (tmp_path / "odometry").write_text("a b c\n")
     with pytest.raises(FileError, match="no format that is recognised; say which it is with --camera_format"):
         load(tmp_path / "odometry", **given)
-    with pytest.raises(FileError, match=r"line 1 has 'a' where a finite number"):
-        load(tmp_path / "odometry", **given, camera_format="tum")
-    with pytest.raises(InputError, match="camera format is 'bundler'; the formats are transforms, colmap"):
-        load(tmp_path / "odometry", **given, camera_format="bundler")
 
 
 def test_two_views_of_fifty_open_two_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def said_of_depth(folder: Path, stored: np.ndarray, **options: object) -> list[s
     np.save(folder / "a.npy", stored)
     said: list[str] = []
     depth = DepthOptions(depth=str(folder / "a.npy"), **options)  # type: ignore[arg-type]
-    load_views(SourceOptions(image=str(folder / "a.png")), depth, say=said.append)
+    load_views(SourceOptions(image=str(folder / "a.png")), depth, LensOptions(fov=60), say=said.append)
     return said
 
 

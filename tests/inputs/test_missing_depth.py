@@ -180,7 +180,10 @@ def test_a_picture_alone_takes_a_depth_model(scene: list[View], model: Path, tmp
     (view,) = load_inputs(config, said.append).views
     assert view.median_depth == pytest.approx(1, rel=0.01)
     assert not view.require_depth().is_metric
-    assert said == [f"depth of 1 of 1 pictures is from the model {model}"]
+    assert said == [
+        "field of view of a.png is not known: 60 degrees are assumed; --fov sets it",
+        f"depth of 1 of 1 pictures is from the model {model}",
+    ]
     (view,) = load_inputs(replace(config, depth_center=3.0)).views
     assert view.require_depth().is_metric
     (view,) = load_inputs(replace(config, depth_model=None, depth_source="file")).views

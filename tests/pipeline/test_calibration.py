@@ -88,7 +88,7 @@ class NoModel:
     """A backbone that may be named but not asked."""
 
     def __init__(self, backbone) -> None:
-        self.name = backbone.name
+        self.name, self.fingerprint = backbone.name, backbone.fingerprint
 
     def __getattr__(self, name: str):
         raise AssertionError(f"the model was asked for {name}")
@@ -122,3 +122,36 @@ def test_what_cannot_be_calibrated(pipe: mvguide.MultiViewPipeline, context: mvg
             measure(context, depth_error=amount)
     with pytest.raises(FileError, match="none.npz"):
         Measured.load(tmp_path / "none.npz")
+
+
+def test_what_a_kept_calibration_depends_on(pipe: mvguide.MultiViewPipeline, tmp_path: Path) -> None:
+    """Guidance scale, weights and number format count; the seed, which comes in with the noise on the picture, not."""
+    view, path = packaged_scene("blocks").load(num_frames=FRAMES)
+    schedule = mvguide.SigmaSchedule(torch.tensor([10.0, 1.0, 0.0]))
+
+    def context(seed: int = 0, cfg_max: float = 1.0) -> mvguide.Context:
+        options = mvguide.ConditioningOptions(FRAMES, cfg_max=cfg_max)
+        generator = torch.Generator().manual_seed(seed)
+        return pipe.prepare([view], path, schedule=schedule, conditioning=options, generator=generator)
+
+    cache = tmp_path / "calibration.npz"
+    first = calibrate(context(), cache=cache)
+    assert torch.equal(calibrate(context(seed=5), cache=cache).weights, first.weights)
+    guided = calibrate(context(cfg_max=6.0), cache=cache)
+    fresh = calibrate(context(cfg_max=6.0))
+    assert torch.equal(guided.weights, fresh.weights), "measured anew"
+    assert not torch.equal(guided.weights, first.weights)
+    stored = cache.read_bytes()
+    weight = next(pipe.backbone.pipe.unet.parameters())  # type: ignore[attr-defined]
+    before = pipe.backbone.fingerprint
+    with torch.no_grad():
+        weight += 0.01
+    try:
+        pipe.backbone.__dict__.pop("fingerprint")
+        assert pipe.backbone.fingerprint != before
+        calibrate(context(cfg_max=6.0), cache=cache)
+        assert cache.read_bytes() != stored
+    finally:
+        with torch.no_grad():
+            weight -= 0.01
+        pipe.backbone.__dict__.pop("fingerprint")

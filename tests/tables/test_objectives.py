@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
+from matplotlib import pyplot
 
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
 from mvguide.errors import ConfigError, FileError, InputError
@@ -72,6 +74,20 @@ def test_a_study_finds_the_peak_and_goes_on_where_it_ended(tmp_path: Path) -> No
     assert (again.value, again.v1, again.v3) == (found.value, found.v1, found.v3)
     assert len(told) == 30, "nothing was tried again"
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"history.png", "contour.png"}
+
+
+def test_optuna_and_matplotlib_stay_as_the_caller_set_them(tmp_path: Path) -> None:
+    verbosity, backend = optuna.logging.get_verbosity(), pyplot.get_backend()
+    optuna.logging.set_verbosity(optuna.logging.DEBUG)
+    pyplot.switch_backend("svg")
+    try:
+        Study(peak, trials=4, plots=tmp_path / "plots").run()
+        assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+        assert pyplot.get_backend() == "svg"
+        assert (tmp_path / "plots" / "history.png").exists()
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+        pyplot.switch_backend(backend)
 
 
 def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:

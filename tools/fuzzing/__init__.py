@@ -1,0 +1,1 @@
+"""Damaged files for every reader, and what a reader may do with them."""
