@@ -18,7 +18,7 @@ from mvguide.errors import InputError
 from mvguide.files.images import exif_fov
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.keyframes import interpolate_cameras, resample_trajectory, start_at
-from mvguide.geometry.trajectory import make_trajectory
+from mvguide.geometry.trajectory import check_frames, make_trajectory
 from mvguide.inputs.captures import camera_file, choose_images, read_capture
 from mvguide.inputs.missing_depth import complete_depths
 from mvguide.inputs.pictures import intrinsics_of, read_footage, read_posed_image, read_view
@@ -86,6 +86,7 @@ class Inputs:
             if config.params():
                 raise InputError(f"trajectory.kind {kind!r} takes no {', '.join(config.params())}; drop it")
             if kind == "still":
+                check_frames(num_frames)
                 return stack([first.camera] * num_frames)
             cameras = [view.camera.resize(first.camera.width, first.camera.height) for view in self.views]
             if len(cameras) < 2:

@@ -39,6 +39,7 @@ class Preview:
     def table(self) -> list[dict[str, Any]]:
         """A row for each frame: share seen, share from each view, confidence, parallax, range of depth."""
         rows, warps = [], self.path.warps
+        seen = warps.seen.tolist()
         for frame in range(len(self.path.trajectory)):
             visible = warps.visible[frame] > 0
             depth = warps.depth[frame][visible & (warps.depth[frame] > 0)]
@@ -48,7 +49,7 @@ class Preview:
             rows.append(
                 {
                     "frame": frame,
-                    "seen": round(float(warps.seen[frame]), 4),
+                    "seen": round(seen[frame], 4),
                     "from_views": [round(share, 4) for share in warps.shares[:, frame].tolist()],
                     "confidence": round(float(warps.confidence[frame][visible].mean()), 4) if visible.any() else 0,
                     "parallax_pixels": round(float(moved), 2) if moved.isfinite() else None,

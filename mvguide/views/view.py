@@ -15,6 +15,7 @@ from mvguide.errors import InputError
 from mvguide.files.images import read_image
 from mvguide.geometry.camera import Camera
 from mvguide.geometry.trajectory import make_trajectory
+from mvguide.memory import check_memory
 
 DEFAULT_FOV = 60.0
 """Horizontal field of view assumed when neither it nor intrinsics are given, in degrees: a phone's main lens."""
@@ -119,7 +120,11 @@ class View:
         Args:
             width: columns wanted, at least 1.
             height: rows wanted, at least 1.
+
+        Raises:
+            InputError: so many pixels need more memory than is free.
         """
+        _check_size(width, height, self.name)
         depth = None if self.depth is None else self.depth.resize(width, height)
         confidence = self.confidence
         if confidence is not None:
@@ -197,8 +202,18 @@ def resize_image(image: Tensor, width: int, height: int) -> Tensor:
 
     Returns:
         [C, height, width] in [0, 1].
+
+    Raises:
+        InputError: so many pixels need more memory than is free.
     """
+    _check_size(width, height, "picture")
     return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
+
+
+def _check_size(width: int, height: int, what: str) -> None:
+    """Refuse a size whose pixels would not fit into memory: colours twice, depth, its mask and confidence."""
+    needed = (2 * 3 * 4 + 4 + 1 + 4) * width * height
+    check_memory(needed, f"{what} at {width} x {height}", "ask for a smaller size")
 
 
 def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
 from mvguide.geometry.hole_filling import close_pinholes, fill_pinholes
 from mvguide.geometry.masks import dilate_holes, smeared_depth
 from mvguide.geometry.merge import Merged, Quality, merge, view_quality
 from mvguide.geometry.warp import Warp, splat
+from mvguide.memory import check_memory
 from mvguide.views.moments import Moments
 from mvguide.views.view import View
 
@@ -22,6 +24,8 @@ _MOTION = 0.08
 """Mean absolute difference of colour between moments above which a pixel has moved."""
 _PIXELS = 2**20
 """Frames are merged so many at a time, and at least two, that V views of them have about this many pixels."""
+_KEPT, _AT_WORK = 6, 30
+"""Floats of a pixel that a warp keeps, and that are needed besides in each of two frames of each view."""
 _FOLLOWED = 32
 """Frames that points are followed into at a time."""
 
@@ -74,8 +78,10 @@ def warp_views(
         device: where to compute; the CPU by default.
 
     Raises:
-        InputError: a view without depth, moments of other views or frames, or an argument that ``splat`` refuses.
+        InputError: a view without depth, moments of other views or frames, a radius beyond the picture, an argument
+            that ``splat`` refuses, or more pixels than fit into memory.
     """
+    _check_size(len(views), trajectory, hole_radius)
     moments = moments or Moments.all_alike(len(views), len(trajectory))
     moments.check(len(views), len(trajectory))
     width, height = trajectory.width, trajectory.height
@@ -105,6 +111,19 @@ def warp_views(
             measured = source.require_depth()
             distances[index, mine] = frame_distances(source.camera, trajectory[mine], measured.values, measured.valid)
     return Warps(image, visible, pinned, distances.amin(0), depth, confidence, shares)
+
+
+def _check_size(num_views: int, trajectory: Camera, hole_radius: int) -> None:
+    """Refuse warps that would not fit into memory, and a radius that makes everything a hole."""
+    frames, width, height = len(trajectory), trajectory.width, trajectory.height
+    if hole_radius > max(width, height):
+        raise InputError(f"hole_radius is {hole_radius} pixels, but a frame has only {width} x {height}; give a few")
+    floats = _KEPT * frames + _AT_WORK * min(frames, 2) * num_views
+    check_memory(
+        4.0 * floats * width * height,
+        f"{frames} frames of {width} x {height}",
+        "ask for fewer with num_frames, or for smaller ones with width and height",
+    )
 
 
 def _prepare(view: View, width: int, height: int, device: torch.device) -> View:
