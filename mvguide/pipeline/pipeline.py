@@ -27,7 +27,7 @@ from mvguide.views.warps import mean_flow
 
 DEFAULT_STEPS = 25
 _PIXEL_BYTES, _LATENT_BYTES = 4 * 30, 4 * 8
-"""Of a video: its warps, their filling and the result; x, noise, target and estimates. The network's own come on top."""
+"""Of a video: its warps, their filling and the result; x, noise, target and estimates. The network's are not in it."""
 
 
 class MultiViewPipeline:

@@ -240,7 +240,7 @@ def _follow(view: View, trajectory: Camera, before: int = 0) -> Iterator[tuple[T
 
     Yields pixels ``[f, N, 2]`` and whether they are inside ``[f, N]``.
     """
-    depth = view.require_depth()
+    depth = view.scene_depth
     pixels = view.camera.pixel_grid()[depth.valid]
     stride = max(1, len(pixels) // 4096)
     points = view.camera.unproject(pixels[::stride], depth.values[depth.valid][::stride].double())
