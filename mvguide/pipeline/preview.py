@@ -78,7 +78,9 @@ class Preview:
         for view in self.path.views:
             missing = 1 - float(view.require_depth().valid.float().mean())
             if missing > _WORTH_A_WORD:
-                lines.append(f"{missing:.0%} of {view.name} has no depth and cannot be warped")
+                lines.append(
+                    f"{missing:.0%} of {view.name} has no depth: its place is guessed, and it does not count as seen"
+                )
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
     def save(self, folder: str | Path, fps: int = 7) -> Path:

@@ -61,7 +61,7 @@ def _hardly_known(view: View) -> str:
     share = _known(view)
     if share >= _KNOWN:
         return ""
-    return f"only {share:.0%} of the depth map of {view.name} is known: the rest cannot be warped; fill or estimate it"
+    return f"only {share:.0%} of the depth map of {view.name} is known, and the rest is guessed; fill or estimate it"
 
 
 def _known(view: View) -> float:

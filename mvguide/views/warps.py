@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.distance import frame_distances
-from mvguide.geometry.hole_filling import close_pinholes, fill_pinholes
+from mvguide.geometry.hole_filling import close_pinholes, fill_pinholes, push_pull_fill
 from mvguide.geometry.masks import dilate_holes, smeared_depth
 from mvguide.geometry.merge import Merged, Quality, merge, view_quality
 from mvguide.geometry.warp import Warp, splat
@@ -24,6 +24,8 @@ _MOTION = 0.08
 """Mean absolute difference of colour between moments above which a pixel has moved."""
 _PIXELS = 2**20
 """Frames are merged so many at a time, and at least two, that V views of them have about this many pixels."""
+_GUESSED = 0.1
+"""Confidence of pixels whose depth is guessed."""
 _KEPT, _AT_WORK = 6, 30
 """Floats of a pixel that a warp keeps, and that are needed besides in each of two frames of each view."""
 _FOLLOWED = 32
@@ -42,6 +44,7 @@ class Warps:
         depth: ``[F, 1, H, W]``: z of what is seen, scene units, 0 in holes.
         confidence: ``[F, 1, H, W]`` in [0, 1]: how well the views know what they show; 0 in holes, 1 in pinned frames.
         shares: ``[V, F]``: share of each frame taken mostly from each view.
+        guessed: ``[F, 1, H, W]`` bool: of what is seen, pixels whose depth is guessed.
     """
 
     image: Tensor
@@ -51,11 +54,14 @@ class Warps:
     depth: Tensor
     confidence: Tensor
     shares: Tensor
+    guessed: Tensor
 
     @property
     def seen(self) -> Tensor:
-        """Share of each frame that is seen, ``[F]``."""
-        return self.visible.mean(dim=(1, 2, 3))
+        """Share of each frame that is seen, and whose depth is not guessed, ``[F]``."""
+        return torch.stack(
+            [(one & ~two).float().mean() for one, two in zip(self.visible > 0, self.guessed, strict=True)]
+        )
 
 
 def warp_views(
@@ -64,17 +70,21 @@ def warp_views(
     *,
     moments: Moments | None = None,
     hole_radius: int = 0,
+    guess_depth: bool = True,
     device: torch.device | None = None,
 ) -> Warps:
     """Warp views into every camera of a trajectory and merge them (:func:`mvguide.geometry.merge.merge`).
 
-    Pixels whose depth is a mix of near and far are not moved: they would land in mid-air.
+    Pixels whose depth is a mix of near and far are not moved: they would land in mid-air. Pixels without depth are
+    moved by a guess, that of what lies behind their surroundings. They fill only what nothing else shows, and their
+    confidence is a tenth.
 
     Args:
         views: pictures with depth; each at any resolution.
         trajectory: F cameras; their size is the size of the result.
         moments: which views show each frame's moment; by default all do: nothing moves but the camera.
         hole_radius: grow holes by this many pixels, where depth is not to be trusted at edges.
+        guess_depth: whether pixels without depth are moved; they are holes otherwise.
         device: where to compute; the CPU by default.
 
     Raises:
@@ -86,17 +96,24 @@ def warp_views(
     moments.check(len(views), len(trajectory))
     width, height = trajectory.width, trajectory.height
     sources = [_prepare(view, width, height, device or torch.device("cpu")) for view in views]
+    guesses = [_guess(source, view) for source, view in zip(sources, views, strict=True)] if guess_depth else []
     shape = (len(trajectory), 1, height, width)
     image, visible = torch.zeros(shape[0], 3, *shape[2:]), torch.zeros(shape)
     depth, confidence, shares = torch.zeros(shape), torch.zeros(shape), torch.zeros(len(views), len(trajectory))
+    guessed = torch.zeros(shape, dtype=torch.bool)
     still = [_only_still(source, k, sources) for k, source in enumerate(sources)] if moments.fills.any() else []
     for frames, shown, filling in _blocks(moments, width * height):
         merged = _merge(sources, shown, trajectory[frames])
         shares[torch.tensor(shown)[:, None], frames] = merged.shares
         if filling:
             merged = _fill_holes(merged, _merge(still, filling, trajectory[frames]))
+        if unsure := [guess for index in shown if guesses and (guess := guesses[index])]:
+            known = close_pinholes(merged.visible)
+            merged = _fill_holes(merged, _merge(unsure, range(len(unsure)), trajectory[frames]))
         closed = close_pinholes(merged.visible)
         visible[frames] = dilate_holes(closed, hole_radius).cpu()
+        if unsure:
+            guessed[frames] = (visible[frames] > 0) & (known <= 0).cpu()
         # Closed pinholes have the colour, depth and confidence of what surrounds them.
         parts = torch.cat([merged.image, merged.depth, merged.confidence], dim=1)
         filled = fill_pinholes(parts, merged.visible, closed).cpu() * visible[frames]
@@ -107,10 +124,11 @@ def warp_views(
         own, mine = view.fit(width, height), moments.shows[index]
         same = _same_camera(own.camera, trajectory) & mine
         image[same], visible[same], confidence[same], pinned = own.image, 1.0, 1.0, pinned | same
+        guessed[same] = False
         if mine.any():
             measured = source.require_depth()
             distances[index, mine] = frame_distances(source.camera, trajectory[mine], measured.values, measured.valid)
-    return Warps(image, visible, pinned, distances.amin(0), depth, confidence, shares)
+    return Warps(image, visible, pinned, distances.amin(0), depth, confidence, shares, guessed)
 
 
 def _check_size(num_views: int, trajectory: Camera, hole_radius: int) -> None:
@@ -136,6 +154,22 @@ def _prepare(view: View, width: int, height: int, device: torch.device) -> View:
     if not bool(usable.any()):
         usable = depth.valid
     return replace(source, depth=replace(depth, valid=usable))
+
+
+def _guess(source: View, view: View) -> View | None:
+    """The view's pixels without depth alone, at the depth of what lies behind their surroundings; None: all have one.
+
+    Looked at from elsewhere, what a sensor or a matcher lost is mostly far, or the shadow beside something near.
+    """
+    depth = source.require_depth()
+    # Not those that are a mix of near and far: they stay where they are.
+    unknown = ~view.require_depth().resize(depth.width, depth.height).valid.to(depth.valid.device)
+    if not bool(unknown.any()):
+        return None
+    known = depth.valid[None, None].float()
+    values = push_pull_fill(depth.values[None, None], known, depth.values[None, None])[0, 0]
+    guessed = replace(depth, values=torch.where(unknown, values, depth.values), valid=unknown)
+    return replace(source, depth=guessed, confidence=torch.full_like(values, _GUESSED))
 
 
 def _blocks(moments: Moments, pixels: int) -> Iterator[tuple[Tensor, list[int], list[int]]]:

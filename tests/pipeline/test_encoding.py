@@ -30,7 +30,7 @@ def test_targets_keep_invented_pixels_out() -> None:
     visible[1, :, 2, 6] = 0  # one pixel of the second
     pinned = torch.tensor([True, False, False])
     nothing = torch.zeros(3, 1, 16, 16)
-    warps = Warps(image * visible, visible, pinned, torch.zeros(3), nothing, nothing, torch.ones(1, 3))
+    warps = Warps(image * visible, visible, pinned, torch.zeros(3), nothing, nothing, torch.ones(1, 3), nothing > 0)
     latents = encode_warps(MeanBackbone(), warps)  # type: ignore[arg-type]
     cells = cell_weights(warps, 4, MaskOptions("hard"))
     assert latents.shape == (3, 3, 4, 4)
@@ -45,7 +45,7 @@ def make_warps(visible: Tensor, confidence: Tensor | None = None) -> Warps:
     image = torch.zeros(frames, 3, *visible.shape[-2:])
     confidence = visible if confidence is None else confidence * visible
     pinned = torch.zeros(frames, dtype=torch.bool)
-    return Warps(image, visible, pinned, torch.zeros(frames), visible, confidence, torch.ones(1, frames))
+    return Warps(image, visible, pinned, torch.zeros(frames), visible, confidence, torch.ones(1, frames), visible < 0)
 
 
 @pytest.mark.parametrize("ramp", [0.0, 1.5])
