@@ -1,5 +1,5 @@
-# make demo   sets everything up in .venv and renders the packaged demo scene on the CPU
-# make test   sets everything up and runs the tests
+# make demo   installs what running needs into .venv, and renders a packaged scene on the CPU
+# make test   installs the development tools as well, and runs the tests
 # make check  format, lint, types, tests: what CI runs
 # make bench  figures of speed
 # make fuzz   20 000 damaged files for every reader, in about ten minutes
@@ -9,16 +9,22 @@ BIN := .venv/bin
 # One thread a test process: with more, the processes of pytest-xdist fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
 
+INSTALL = $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e
+
 .PHONY: install demo test check format bench fuzz
 
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(INSTALL) ".[dev]"
+	touch .venv/demo $@
+
+# The packages that running needs, and no more; the development install counts as one.
+.venv/demo: pyproject.toml constraints.txt
+	$(INSTALL) .
 	touch $@
 
-demo: install
+demo: .venv/demo
 	$(BIN)/mvguide demo --out out/demo
 
 test: install

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each carries one sentence saying what was given, what is needed and the way out."""
+"""Errors that a user can fix: each carries one sentence with what was given, what is needed and the way out."""
 
 
 class MvguideError(ValueError):

@@ -1,6 +1,7 @@
 """YAML that would take for ever is refused before it is built."""
 
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,7 +26,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("views:\n" + "".join(f"- {{a{k}: [{'1, ' * 900}1]}}\n" for k in range(40)), "20000 values in all"),
     ],
 )
-def test_yaml_that_would_take_for_ever_is_refused(tmp_path, text, words):
+def test_yaml_that_would_take_for_ever_is_refused(tmp_path: Path, text: str, words: str) -> None:
     start = time.monotonic()
     with pytest.raises(FileError, match=f"^scene x .*{words}"):
         check_yaml(text, "scene x")
@@ -35,7 +36,7 @@ def test_yaml_that_would_take_for_ever_is_refused(tmp_path, text, words):
     assert time.monotonic() - start < 5
 
 
-def test_ordinary_yaml_passes_and_so_does_what_the_parser_is_to_complain_about():
+def test_ordinary_yaml_passes_and_so_does_what_the_parser_is_to_complain_about() -> None:
     check_yaml(yaml.safe_dump({"views": [{"image": "a.png", "camera_to_world": [[1.0] * 4] * 4}] * 50}), "x")
     check_yaml("a: &a [1, 2]\nb: *a\nc: *a\n", "x")
     check_yaml("a: [1,\nb: }", "x")

@@ -15,7 +15,6 @@ ROOMS = [
     "errors",
     "memory",
     "decoding",
-    "memory",
     "diffusion",
     "tables",
     "guidance",

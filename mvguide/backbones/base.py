@@ -1,4 +1,4 @@
-"""What a backbone must offer: encode pictures, denoise latents, decode them."""
+"""The protocol of a backbone: encode pictures, denoise latents, decode them."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,12 +14,12 @@ from mvguide.diffusion.schedule import SigmaSchedule
 
 @dataclass(frozen=True)
 class ConditioningOptions:
-    """Settings of the condition; a backbone ignores what its model does not know.
+    """Settings of the conditioning; a backbone ignores what its model does not have.
 
     Args:
         num_frames: F, at least 2.
         motion_bucket_id: amount of motion that the model was conditioned on; None = the model's own default.
-        fps: frames per second that the model is told.
+        fps: frames per second, as the model is conditioned on it.
         noise_aug_strength: noise added to the conditioning picture.
         cfg_min, cfg_max: classifier-free guidance of the first and the last frame, linear between; 1 = off, None =
             the model's own default.
@@ -38,7 +38,7 @@ class ConditioningOptions:
 
 @dataclass(frozen=True)
 class ModelNotes:
-    """What is known of a model beyond its weights; ``mvguide.json`` in its folder.
+    """What was measured of a model beyond its weights; ``mvguide.json`` in its folder.
 
     Args:
         motion_bucket_per_width: motion bucket for a mean optical flow of one picture width per frame, if the model was
@@ -54,7 +54,7 @@ class ModelNotes:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the network is told, encoded: opaque to everything but the backbone that made it.
+    """The network's conditioning, encoded: opaque to everything but the backbone that made it.
 
     Args:
         tensors: the encoded inputs by name.
@@ -82,7 +82,7 @@ class Backbone(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Tells these weights, in this number format, from others: for what is kept from run to run."""
+        """Identifies the weights and their number format, for what is kept from run to run."""
         ...
 
     @property
@@ -110,11 +110,11 @@ class Backbone(Protocol):
         """What was measured of the model."""
         ...
 
-    def with_defaults(self, conditioning: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
-        """The conditioning with nothing left None: the model's defaults, and its motion bucket for a mean flow.
+    def with_defaults(self, options: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
+        """The options with nothing left None: the model's defaults, and its motion bucket for a mean flow.
 
         Args:
-            conditioning: what was asked for.
+            options: what was asked for.
             flow: mean optical flow in picture widths per frame; used where the model's scale of motion is known.
         """
         ...
@@ -128,7 +128,7 @@ class Backbone(Protocol):
         ...
 
     def prepare(
-        self, picture: Tensor, conditioning: ConditioningOptions, generator: torch.Generator | None = None
+        self, picture: Tensor, options: ConditioningOptions, generator: torch.Generator | None = None
     ) -> Conditioning:
         """Encode the conditioning picture ``[3, H, W]``."""
         ...
@@ -137,8 +137,8 @@ class Backbone(Protocol):
         """Pictures ``[F, 3, H, W]`` to latents ``[F, C, h, w]`` in the units of x."""
         ...
 
-    def denoiser(self, condition: Conditioning) -> Denoiser:
-        """The network with its condition."""
+    def denoiser(self, conditioning: Conditioning) -> Denoiser:
+        """The network with its conditioning."""
         ...
 
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:

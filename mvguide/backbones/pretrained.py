@@ -108,7 +108,7 @@ def _load_pipeline(folder: Path, networks: Mapping[str, Any], dtype: torch.dtype
         raise ModelError(f"folder {folder} has no weights of variant {variant!r}; leave variant out")
     loaded = {}
     for part, kind in networks.items():
-        loaded[part], told = kind.from_pretrained(
+        loaded[part], info = kind.from_pretrained(
             str(folder),
             subfolder=part,
             dtype=dtype,
@@ -117,7 +117,7 @@ def _load_pipeline(folder: Path, networks: Mapping[str, Any], dtype: torch.dtype
             local_files_only=True,
             output_loading_info=True,
         )
-        missing = sorted(told["missing_keys"])
+        missing = sorted(info["missing_keys"])
         if missing:
             raise ModelError(
                 f"folder {folder} lacks {len(missing)} tensors in {part}, the first is {missing[0]}; download it again"
@@ -154,13 +154,13 @@ def _read_notes(folder: Path) -> ModelNotes:
     path = folder / "mvguide.json"
     if not is_file(path):
         return ModelNotes()
-    notes = read_config(path, "mend it or remove it")
+    notes = read_config(path, "correct it or remove it")
     try:
         bucket = notes.get("motion_bucket_per_width")
         hypers, scale = _floats(notes.get("hypers"), 3), _floats(notes.get("guidance_scale"), 2)
         return ModelNotes(None if bucket is None else float(bucket), hypers, scale)
     except (ValueError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read ({_first_line(error)}); mend it or remove it") from error
+        raise ModelError(f"{path} cannot be read ({_first_line(error)}); correct it or remove it") from error
 
 
 def _floats(values: Any, count: int) -> Any:

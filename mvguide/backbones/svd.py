@@ -95,17 +95,17 @@ class SvdBackbone:
         """Frames and sizes that the model was trained for."""
         return native_size(self.pipe.unet.config, self.pipe.vae.config, self.name)
 
-    def with_defaults(self, conditioning: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
-        """The conditioning with nothing left None; a bucket made from the flow lies in [1, 255]."""
-        bucket, per_width = conditioning.motion_bucket_id, self.notes.motion_bucket_per_width
+    def with_defaults(self, options: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
+        """The options with nothing left None; a motion bucket made from the flow lies in [1, 255]."""
+        bucket, per_width = options.motion_bucket_id, self.notes.motion_bucket_per_width
         if bucket is None:
             bucket = SVD_MOTION_BUCKET if flow is None or per_width is None else min(255.0, max(1.0, per_width * flow))
         low, high = self.notes.guidance_scale or SVD_GUIDANCE_SCALE
         return replace(
-            conditioning,
+            options,
             motion_bucket_id=bucket,
-            cfg_min=low if conditioning.cfg_min is None else conditioning.cfg_min,
-            cfg_max=high if conditioning.cfg_max is None else conditioning.cfg_max,
+            cfg_min=low if options.cfg_min is None else options.cfg_min,
+            cfg_max=high if options.cfg_max is None else options.cfg_max,
         )
 
     def schedule(self, num_steps: int) -> SigmaSchedule:
@@ -119,7 +119,6 @@ class SvdBackbone:
         if num_frames < 2:
             raise InputError(f"num_frames is {num_frames}; a video needs at least 2 frames")
         factor = self.vae_scale_factor
-        factor = self.vae_scale_factor
         if height < 1 or width < 1 or height % factor or width % factor:
             nearest = [max(1, round(size / factor)) * factor for size in (width, height)]
             raise InputError(
@@ -130,33 +129,34 @@ class SvdBackbone:
 
     @torch.no_grad()
     def prepare(
-        self, picture: Tensor, conditioning: ConditioningOptions, generator: torch.Generator | None = None
+        self, picture: Tensor, options: ConditioningOptions, generator: torch.Generator | None = None
     ) -> Conditioning:
         """Embed and encode the conditioning picture ``[3, H, W]`` in [0, 1].
 
         Draws the noise of ``noise_aug_strength`` from the generator exactly as the stock pipeline does.
         """
-        pipe, device, told = self.pipe, self.device, self.with_defaults(conditioning)
-        assert told.cfg_min is not None  # complete() leaves nothing open
-        assert told.cfg_max is not None
+        pipe, device, options = self.pipe, self.device, self.with_defaults(options)
+        assert options.cfg_min is not None  # with_defaults() leaves nothing unset
+        assert options.cfg_max is not None
         dtype = pipe.unet.dtype
         pil = self._processor.numpy_to_pil(picture.permute(1, 2, 0)[None].cpu().numpy())
         embedding = pipe._encode_image(pil, device, 1, False)
         augmented = self._processor.normalize(picture[None].float().cpu())
         noise = torch.randn(augmented.shape, generator=generator)
-        augmented = augmented + told.noise_aug_strength * noise
+        augmented = augmented + options.noise_aug_strength * noise
         with self._vae_in_safe_dtype():
             latents = pipe._encode_vae_image(augmented, device, 1, False).to(dtype)
         # SVD was conditioned on fps - 1.
-        ids = pipe._get_add_time_ids(told.fps - 1, told.motion_bucket_id, told.noise_aug_strength, dtype, 1, 1, False)
+        motion, noise_level = options.motion_bucket_id, options.noise_aug_strength
+        ids = pipe._get_add_time_ids(options.fps - 1, motion, noise_level, dtype, 1, 1, False)
         return Conditioning(
             tensors={
                 "embedding": embedding.to(dtype),
-                "latents": latents[:, None].expand(-1, told.num_frames, -1, -1, -1),
+                "latents": latents[:, None].expand(-1, options.num_frames, -1, -1, -1),
                 "ids": ids.to(device),
             },
-            scale=torch.linspace(told.cfg_min, told.cfg_max, told.num_frames),
-            chunked=told.cfg_chunked,
+            scale=torch.linspace(options.cfg_min, options.cfg_max, options.num_frames),
+            chunked=options.cfg_chunked,
         )
 
     @torch.no_grad()
@@ -170,9 +170,9 @@ class SvdBackbone:
                 latents.append(pipe.vae.encode(pixels).latent_dist.mode().float())
         return torch.cat(latents) * pipe.vae.config.scaling_factor
 
-    def denoiser(self, condition: Conditioning) -> "SvdDenoiser":
-        """The UNet with its condition."""
-        return SvdDenoiser(self, condition)
+    def denoiser(self, conditioning: Conditioning) -> "SvdDenoiser":
+        """The UNet with its conditioning."""
+        return SvdDenoiser(self, conditioning)
 
     @torch.no_grad()
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
@@ -207,14 +207,14 @@ class _Upcast:
 
 @dataclass(frozen=True)
 class SvdDenoiser:
-    """``denoised = to_denoised(UNet(c_in x, log(sigma)/4, condition))`` with classifier-free guidance for each frame.
+    """``denoised = to_denoised(UNet(c_in x, log(sigma)/4, conditioning))``, with classifier-free guidance per frame.
 
     x stays float32; the UNet runs in its own dtype. Latent sizes that the UNet's down-sampling does not divide are
     padded by repeating the border, and cut again, so that any size the VAE allows works.
     """
 
     backbone: SvdBackbone
-    condition: Conditioning
+    conditioning: Conditioning
     checkpointing: bool = False
 
     @property
@@ -225,7 +225,7 @@ class SvdDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean estimate for x ``[1, F, C, h, w]`` at a 0-d sigma."""
         unet = self.backbone.pipe.unet
-        tensors, scale = self.condition.tensors, self.condition.scale
+        tensors, scale = self.conditioning.tensors, self.conditioning.scale
         # Below a largest scale of 1 there is no guidance, as in the stock pipeline; scales below 1 are then unused.
         guided = bool(scale.max() > 1)
         scaled = (x / (sigma**2 + 1).sqrt()).to(unet.dtype)
@@ -237,7 +237,7 @@ class SvdDenoiser:
             embedding = torch.cat([torch.zeros_like(embedding), embedding])
             ids = torch.cat([ids, ids])
         timestep = (0.25 * sigma.log()).to(x.device, torch.float32)
-        size = 1 if self.condition.chunked else len(inputs)
+        size = 1 if self.conditioning.chunked else len(inputs)
         parts = zip(inputs.split(size), embedding.split(size), ids.split(size), strict=True)
         recompute = self.checkpointing and torch.is_grad_enabled()
         with recomputed(unet, UNET_BLOCKS) if recompute else nullcontext():
@@ -248,13 +248,13 @@ class SvdDenoiser:
 
     def for_gradient(self, checkpointing: bool = True) -> "SvdDenoiser":
         """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
-        condition = replace(self.condition, scale=torch.ones_like(self.condition.scale))
-        return replace(self, condition=condition, checkpointing=checkpointing)
+        conditioning = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
+        return replace(self, conditioning=conditioning, checkpointing=checkpointing)
 
     def window(self, rows: slice, columns: slice) -> "SvdDenoiser":
         """Denoiser of a part of the latent cells, with the same part of the conditioning latents."""
-        tensors = {**self.condition.tensors, "latents": self.condition.tensors["latents"][..., rows, columns]}
-        return replace(self, condition=replace(self.condition, tensors=tensors))
+        tensors = {**self.conditioning.tensors, "latents": self.conditioning.tensors["latents"][..., rows, columns]}
+        return replace(self, conditioning=replace(self.conditioning, tensors=tensors))
 
     def _unet(self, unet: torch.nn.Module, inputs: Tensor, timestep: Tensor, embedding: Tensor, ids: Tensor) -> Tensor:
         height, width = inputs.shape[-2:]

@@ -1,4 +1,4 @@
-"""What every camera reader gives back: pictures with their cameras, and the checks that all readers share.
+"""What every camera reader returns: pictures with their cameras, and the checks that all readers share.
 
 Convention: whatever the file's own, a `PosedImage` has OpenCV axes, pixel centres at +0.5 and K for the picture's own
 size, as in `mvguide.geometry.camera`. Each reader states its file's convention at its top and changes it in one place.

@@ -88,22 +88,45 @@ def _expanded(parser: Parser, settings: type, words: Sequence[str]) -> list[str]
         words: of the command line.
     """
     known = {option for action in parser._actions for option in action.option_strings}
-    lists = {f"--{field.name}" for field in fields(settings) if "list[" in str(field.type)}
+    # Lists, and whether they hold numbers alone: then a word that is none belongs to what follows.
+    lists = {
+        f"--{field.name}": "str" not in str(field.type) for field in fields(settings) if "list[" in str(field.type)
+    }
     found: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
         follows = list(takewhile(lambda text: not text.startswith("--"), rest))
-        if word in lists and len(follows) > 1:
-            found += [word, f"[{','.join(follows)}]"]
-            del rest[: len(follows)]
+        if word in lists and follows and not follows[0].startswith(("[", "null")):
+            items = list(takewhile(_is_number, follows)) if lists[word] else follows
+            found += [word, f"[{','.join(items)}]"] if items else [word]
+            del rest[: len(items)]
         elif f"{word}.kind" in known and follows and not follows[0].startswith("{"):
             found.append(f"{word}.kind")
-        elif word == "--config" and follows and not is_file(Path(follows[0])):
-            found += [word, str(packaged_configs().get(rest.pop(0), follows[0]))]
+        elif word == "--config" and follows:
+            path = Path(rest.pop(0))
+            path = path if is_file(path) else packaged_configs().get(str(path), path)
+            _check_config(path)
+            found += [word, str(path)]
         else:
+            check_yaml(word.partition("=")[2] if word.startswith("--") else word, f"value {word[:40]!r}")
             found.append(word)
     return found
+
+
+def _check_config(path: Path) -> None:
+    """Refuse a config file that is none, or would take for ever to read."""
+    file = check_readable(path, "config file")
+    with decoding(file, "config file", "save it as text in UTF-8"):
+        check_yaml(file.read_text(encoding="utf-8"), f"config file {path}")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def packaged_configs() -> dict[str, Path]:

@@ -105,7 +105,7 @@ class FirstOrder:
             raise ConfigError(f"eta is {self.eta:g}; it is a share of fresh noise between 0 (none) and 1 (ancestral)")
 
     def init(self) -> None:
-        """No memory."""
+        """No state is kept between steps."""
 
     def step(
         self, evaluate: Evaluate, x: Tensor, step: Step, path: NoisePath, state: None, noise: Noise
@@ -128,7 +128,7 @@ class Heun:
     evaluations: int = field(default=2, init=False)
 
     def init(self) -> None:
-        """No memory."""
+        """No state is kept between steps."""
 
     def step(
         self, evaluate: Evaluate, x: Tensor, step: Step, path: NoisePath, state: None, noise: Noise

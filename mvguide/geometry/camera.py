@@ -6,7 +6,7 @@ optical axis, not the length of the ray.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -143,6 +143,10 @@ class Camera:
         if not self.batch_shape:
             raise TypeError("a single camera has no length; a trajectory (a batch of cameras) has")
         return self.batch_shape[0]
+
+    def __iter__(self) -> Iterator["Camera"]:
+        """The cameras of the first batch dimension, one after the other."""
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: Any) -> "Camera":
         """Cameras picked by an index into the batch dimensions."""

@@ -82,9 +82,11 @@ def complete_depths(
     source = _source(options, views, missing, posed and still and len(views) > 1)
     found, estimated = list(views), []
     if source is not None and missing:
-        for index in missing:
-            found[index] = source.make(views, index, hints[index], options)
         how = source.title.format(model=options.depth_model or DEFAULT_MODEL)
+        for count, index in enumerate(missing, start=1):
+            if len(missing) > 1:
+                say(f"depth of {views[index].name} from {how} ({count} of {len(missing)})")
+            found[index] = source.make(views, index, hints[index], options)
         say(f"depth of {len(missing)} of {len(views)} pictures is from {how}")
         estimated = [] if source.has_scale else missing
     if not still:

@@ -29,7 +29,7 @@ class Preview:
     Args:
         path: the views warped along it.
         parallax: ``[F]`` median motion of the first view's points since frame 0, in pixels of the video.
-        warnings: what is wrong and how to mend it, a sentence each; empty when nothing is.
+        warnings: problems of the path and how to fix them, a sentence each.
     """
 
     path: WarpedPath

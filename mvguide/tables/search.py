@@ -127,9 +127,9 @@ def _check(
     study: Study | None,
 ) -> RuleName:
     """The rule to use. Raises ConfigError for what does not go together."""
-    for kind, known, told in ((Objective, objective, "objective"), (RuleName, rule, "rule")):
+    for kind, known, argument in ((Objective, objective, "objective"), (RuleName, rule, "rule")):
         if known is not None and known not in get_args(kind):
-            raise ConfigError(f"{told} {known!r} is not known; use one of {', '.join(get_args(kind))}")
+            raise ConfigError(f"{argument} {known!r} is not known; use one of {', '.join(get_args(kind))}")
     for needed, there, name in (
         ("calibrated", measured is not None, "measured"),
         ("score", study is not None, "study"),

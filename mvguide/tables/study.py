@@ -30,7 +30,7 @@ class Study:
         about: what the trials depend on; a journal of something else is refused.
         seed: of the choice of trials.
         plots: folder for history.png (scores in their order) and contour.png (over the two ratios).
-        say: told of every trial in a sentence.
+        say: called with a sentence for every trial.
     """
 
     score: Callable[[float, float, float], float]
@@ -74,12 +74,12 @@ class Study:
             v1 = trial.suggest_float("v1", *V1_RANGE, log=True)
             return self.score(v1, 1.0, trial.suggest_float("v3", *V3_RANGE, log=True))
 
-        def told(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> None:
+        def report(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> None:
             if self.say is not None:
                 count = len(_complete(study))
                 self.say(f"trial {count} of {self.trials}: {trial.value:.4g}, best so far {study.best_value:.4g}")
 
-        study.optimize(objective, n_trials=max(0, self.trials - len(_complete(study))), callbacks=[told])
+        study.optimize(objective, n_trials=max(0, self.trials - len(_complete(study))), callbacks=[report])
 
     def _open(self) -> "optuna.Study":
         """The study of the journal, or a new one."""

@@ -1,4 +1,4 @@
-"""What is wrong with a path through these views, in words, and how to mend it."""
+"""Problems of a camera path through these views, a sentence each, and how to fix them."""
 
 import math
 from collections.abc import Sequence

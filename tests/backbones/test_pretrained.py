@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,11 +21,11 @@ CONFIGS = [str(path.relative_to(EMBEDDED["tiny"])) for path in sorted(EMBEDDED["
 
 
 @pytest.fixture
-def model(tmp_path) -> Path:
+def model(tmp_path: Path) -> Path:
     return shutil.copytree(EMBEDDED["tiny"], tmp_path / "model")
 
 
-def edit(path: Path, **entries) -> None:
+def edit(path: Path, **entries: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
@@ -37,7 +38,7 @@ def refused(model: Path, words: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "image_encoder"])
-def test_a_tensor_that_is_missing_is_named(model, part):
+def test_a_tensor_that_is_missing_is_named(model: Path, part: str) -> None:
     file = next((model / part).glob("*.safetensors"))
     tensors = load_file(file)
     name = sorted(tensors)[3]
@@ -47,7 +48,7 @@ def test_a_tensor_that_is_missing_is_named(model, part):
     refused(model, rf"lacks 1 tensors in {part}, the first is .*{name.split('.')[-2]}\.{name.split('.')[-1]}; download")
 
 
-def test_a_variant_is_read_where_it_is_and_missed_where_it_is_nowhere(model):
+def test_a_variant_is_read_where_it_is_and_missed_where_it_is_nowhere(model: Path) -> None:
     unet = model / "unet" / "diffusion_pytorch_model.safetensors"
     unet.rename(unet.with_name("diffusion_pytorch_model.fp16.safetensors"))
     assert load_backbone(model, device="cpu", variant="fp16").native_size.frames == 8
@@ -55,7 +56,7 @@ def test_a_variant_is_read_where_it_is_and_missed_where_it_is_nowhere(model):
         load_backbone(model, device="cpu", variant="bf16")
 
 
-def test_weights_that_are_cut_short_or_gone(model):
+def test_weights_that_are_cut_short_or_gone(model: Path) -> None:
     file = model / "unet" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:5000])
     refused(model, "cannot be loaded")
@@ -64,7 +65,7 @@ def test_weights_that_are_cut_short_or_gone(model):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_json_that_is_nested_100_000_deep(model, name):
+def test_json_that_is_nested_100_000_deep(model: Path, name: str) -> None:
     (model / name).write_text(DEEP)
     refused(model, rf"{name} cannot be read \(it is nested too deep\)")
     (model / name).write_text("[]")
@@ -74,7 +75,11 @@ def test_json_that_is_nested_100_000_deep(model, name):
 @pytest.mark.parametrize(
     ("name", "entries", "words"),
     [
-        ("mvguide.json", {"motion_bucket_per_width": 1e400}, "motion_bucket_per_width is inf; .*mend it or remove it"),
+        (
+            "mvguide.json",
+            {"motion_bucket_per_width": 1e400},
+            "motion_bucket_per_width is inf; .*correct it or remove it",
+        ),
         ("mvguide.json", {"hypers": [float("nan"), 1, 2]}, "hypers is nan"),
         ("unet/config.json", {"num_frames": float("inf")}, "num_frames is inf"),
         (
@@ -94,13 +99,15 @@ def test_json_that_is_nested_100_000_deep(model, name):
         ("image_encoder/config.json", {"num_hidden_layers": 10**6}, "num_hidden_layers is 1e\\+06"),
     ],
 )
-def test_absurd_numbers_are_refused_before_they_are_used(model, name, entries, words):
+def test_absurd_numbers_are_refused_before_they_are_used(
+    model: Path, name: str, entries: dict[str, Any], words: str
+) -> None:
     edit(model / name, **entries)
     refused(model, words)
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A local hub cache that holds the configs of `some/model` with 14 frames, and no network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -114,7 +121,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def test_a_hub_id_has_the_frames_of_its_own_config(cache):
+def test_a_hub_id_has_the_frames_of_its_own_config(cache: Path) -> None:
     assert read_native_size("some/model") == NativeSize(14, 16, 4, 2)
     assert known_native_size(Path("some/model")) == NativeSize(14, 16, 4, 2)
     assert known_native_size(EMBEDDED["tiny"]) == NativeSize(8, 16, 4, 2)
@@ -124,7 +131,7 @@ def test_a_hub_id_has_the_frames_of_its_own_config(cache):
 
 
 @pytest.mark.parametrize("name", ["other/model", "no/such/folder", "x" * 5000, "bad name!"])
-def test_nothing_is_made_up_for_a_model_that_is_not_here(cache, name):
+def test_nothing_is_made_up_for_a_model_that_is_not_here(cache: Path, name: str) -> None:
     assert known_native_size(name) is None
     with pytest.raises(
         ModelError, match=r"neither a folder nor in the local cache.* give num_frames, width and height"
@@ -135,7 +142,7 @@ def test_nothing_is_made_up_for_a_model_that_is_not_here(cache, name):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_loading_leaves_the_settings_of_the_libraries_alone(model, fails):
+def test_loading_leaves_the_settings_of_the_libraries_alone(model: Path, fails: bool) -> None:
     from diffusers.utils import logging as diffusers_logging
     from huggingface_hub.utils import are_progress_bars_disabled
     from transformers.utils import logging as transformers_logging
@@ -165,7 +172,7 @@ def test_loading_leaves_the_settings_of_the_libraries_alone(model, fails):
             (library.enable_progress_bar if bars else library.disable_progress_bar)()
 
 
-def test_loading_says_nothing(model, capfd):
+def test_loading_says_nothing(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load_backbone(model, device="cpu")
     file = next((model / "image_encoder").glob("*.safetensors"))
     save_file(load_file(file) | {"extra": torch.zeros(2)}, file, metadata={"format": "pt"})
@@ -173,7 +180,7 @@ def test_loading_says_nothing(model, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_hub_id_in_the_cache_is_loaded_and_checked_as_a_folder(cache):
+def test_a_hub_id_in_the_cache_is_loaded_and_checked_as_a_folder(cache: Path) -> None:
     snapshot = cache / "snapshots" / "abc"
     shutil.rmtree(snapshot)
     shutil.copytree(EMBEDDED["tiny"], snapshot)

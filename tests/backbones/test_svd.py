@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from mvguide.backbones import load_backbone
-from mvguide.backbones.base import ConditioningOptions
+from mvguide.backbones.base import Backbone, ConditioningOptions
 from mvguide.backbones.svd import SvdBackbone
 from mvguide.diffusion.sampler import initial_noise, sample
 from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
@@ -23,12 +24,12 @@ FRAMES, HEIGHT, WIDTH = 3, 16, 24
 
 
 @pytest.fixture(scope="module")
-def pipe():
+def pipe() -> Any:
     return build_pipeline()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, pipe) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, pipe: Any) -> Path:
     return save_pipeline(pipe, tmp_path_factory.mktemp("model") / "svd")
 
 
@@ -41,7 +42,7 @@ def as_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.asarray(image)).permute(2, 0, 1).float() / 255
 
 
-def ours(backbone: SvdBackbone, schedule: SigmaSchedule, seed: int, **settings) -> torch.Tensor:
+def ours(backbone: Backbone, schedule: SigmaSchedule, seed: int, **settings: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     condition = backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES, **settings), generator)
     shape = backbone.latent_shape(FRAMES, HEIGHT, WIDTH)
@@ -50,7 +51,7 @@ def ours(backbone: SvdBackbone, schedule: SigmaSchedule, seed: int, **settings) 
         return sample(backbone.denoiser(condition), x, schedule, guidance=NoGuidance(), generator=generator)
 
 
-def stock(pipe, seed: int, output_type: str = "latent", **settings) -> torch.Tensor:
+def stock(pipe: Any, seed: int, output_type: str = "latent", **settings: Any) -> torch.Tensor:
     return pipe(
         picture(),
         height=HEIGHT,
@@ -63,20 +64,20 @@ def stock(pipe, seed: int, output_type: str = "latent", **settings) -> torch.Ten
 
 
 @pytest.mark.parametrize("cfg_max", [1.0, 3.0], ids=["no CFG", "CFG ramp"])
-def test_latents_equal_the_stock_pipeline(pipe, cfg_max: float) -> None:
+def test_latents_equal_the_stock_pipeline(pipe: Any, cfg_max: float) -> None:
     backbone = SvdBackbone(pipe, "test")
     expected = stock(pipe, 7, num_inference_steps=5, max_guidance_scale=cfg_max, motion_bucket_id=90, fps=9)
     latents = ours(backbone, backbone.schedule(5), 7, cfg_max=cfg_max, motion_bucket_id=90, fps=9)
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=0)
 
 
-def test_latents_equal_the_stock_pipeline_on_a_sigma_file(pipe) -> None:
+def test_latents_equal_the_stock_pipeline_on_a_sigma_file(pipe: Any) -> None:
     schedule = load_sigmas("sigmas_25")
     expected = stock(pipe, 3, sigmas=schedule.sigmas.float().tolist(), num_inference_steps=25)
     torch.testing.assert_close(ours(SvdBackbone(pipe, "test"), schedule, 3), expected, atol=1e-4, rtol=0)
 
 
-def test_frames_equal_the_stock_pipeline(pipe) -> None:
+def test_frames_equal_the_stock_pipeline(pipe: Any) -> None:
     backbone = SvdBackbone(pipe, "test")
     expected = stock(pipe, 7, output_type="pt", num_inference_steps=2, decode_chunk_size=2)[0]
     frames = backbone.decode(ours(backbone, backbone.schedule(2), 7), chunk=2)
@@ -84,7 +85,7 @@ def test_frames_equal_the_stock_pipeline(pipe) -> None:
     assert frames.shape == (FRAMES, 3, HEIGHT, WIDTH)
 
 
-def test_encode_is_scaled_and_does_not_depend_on_the_chunk(pipe) -> None:
+def test_encode_is_scaled_and_does_not_depend_on_the_chunk(pipe: Any) -> None:
     backbone = SvdBackbone(pipe, "test")
     frames = torch.rand(5, 3, HEIGHT, WIDTH)
     latents = backbone.encode(frames, chunk=5)
@@ -94,7 +95,7 @@ def test_encode_is_scaled_and_does_not_depend_on_the_chunk(pipe) -> None:
     torch.testing.assert_close(latents[1:2], mode * pipe.vae.config.scaling_factor, atol=1e-5, rtol=1e-5)
 
 
-def test_any_size_that_the_vae_allows(pipe) -> None:
+def test_any_size_that_the_vae_allows(pipe: Any) -> None:
     """Latents of 7 x 9 do not divide by the UNet's 2: the stock pipeline fails there, the padded denoiser does not."""
     backbone = SvdBackbone(pipe, "test")
     condition = backbone.prepare(as_tensor(picture(14, 18)), ConditioningOptions(2))
@@ -104,7 +105,7 @@ def test_any_size_that_the_vae_allows(pipe) -> None:
     assert torch.isfinite(denoised).all()
 
 
-def test_sizes(pipe) -> None:
+def test_sizes(pipe: Any) -> None:
     backbone = SvdBackbone(pipe, "test")
     with pytest.raises(InputError, match="25 x 16 .* VAE factor 2 .* use 24 x 16"):
         backbone.latent_shape(4, 16, 25)
@@ -118,7 +119,7 @@ def level(sigma: float) -> torch.Tensor:
     return torch.tensor(sigma, dtype=torch.float64)
 
 
-def test_the_halves_of_guidance_one_after_the_other_give_the_same(pipe) -> None:
+def test_the_halves_of_guidance_one_after_the_other_give_the_same(pipe: Any) -> None:
     backbone, x = SvdBackbone(pipe, "test"), torch.randn(1, FRAMES, 4, 8, 12)
     found = []
     for chunked in (False, True):
@@ -129,7 +130,7 @@ def test_the_halves_of_guidance_one_after_the_other_give_the_same(pipe) -> None:
     torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
 
 
-def test_checkpointing_changes_no_gradient_and_keeps_less(pipe) -> None:
+def test_checkpointing_changes_no_gradient_and_keeps_less(pipe: Any) -> None:
     backbone = SvdBackbone(pipe, "test")
     generator = torch.Generator().manual_seed(0)
     denoiser = backbone.denoiser(
@@ -157,10 +158,10 @@ def test_checkpointing_changes_no_gradient_and_keeps_less(pipe) -> None:
         backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES, cfg_max=1.0), generator)
     )
     assert (gradients[0].abs() > 0).all()
-    assert plain.condition.scale.tolist() == denoiser.for_gradient().condition.scale.tolist()
+    assert plain.conditioning.scale.tolist() == denoiser.for_gradient().conditioning.scale.tolist()
 
 
-def test_a_window_is_the_denoiser_of_that_part(pipe) -> None:
+def test_a_window_is_the_denoiser_of_that_part(pipe: Any) -> None:
     backbone = SvdBackbone(pipe, "test")
     denoiser = backbone.denoiser(backbone.prepare(as_tensor(picture()), ConditioningOptions(FRAMES)))
     x = torch.randn(1, FRAMES, 4, 8, 12)
@@ -169,9 +170,9 @@ def test_a_window_is_the_denoiser_of_that_part(pipe) -> None:
         whole = denoiser(x, level(2.0))
         inside = part(x[..., 2:8, 3:10], level(2.0))
     assert inside.shape == (1, FRAMES, 4, 6, 7)
-    latents = denoiser.condition.tensors["latents"]
-    assert torch.equal(part.condition.tensors["latents"], latents[..., 2:8, 3:10])
-    assert denoiser.condition.tensors["latents"] is latents
+    latents = denoiser.conditioning.tensors["latents"]
+    assert torch.equal(part.conditioning.tensors["latents"], latents[..., 2:8, 3:10])
+    assert denoiser.conditioning.tensors["latents"] is latents
     torch.testing.assert_close(denoiser.window(slice(0, 8), slice(0, 12))(x, level(2.0)).detach(), whole)
 
 
@@ -193,7 +194,7 @@ def test_half_precision_stays_near_and_keeps_x_in_float32(dtype: torch.dtype) ->
     assert half.pipe.vae.dtype == dtype
 
 
-def test_a_saved_folder_loads_and_says_the_same(folder: Path, pipe) -> None:
+def test_a_saved_folder_loads_and_says_the_same(folder: Path, pipe: Any) -> None:
     backbone = load_backbone(folder, device="cpu")
     expected = stock(pipe, 7, num_inference_steps=3)
     torch.testing.assert_close(ours(backbone, backbone.schedule(3), 7), expected, atol=1e-3, rtol=0)

@@ -1,9 +1,10 @@
 """A random, very small StableVideoDiffusionPipeline of the real classes, for tests of loading and equality."""
 
+from typing import Any
+
 import torch
 from diffusers import (
     AutoencoderKLTemporalDecoder,
-    StableVideoDiffusionPipeline,
     UNetSpatioTemporalConditionModel,
 )
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -11,7 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from tools.tiny.models import build_pipeline as assemble
 
 
-def build_pipeline(levels: int = 2, seed: int = 0) -> StableVideoDiffusionPipeline:
+def build_pipeline(levels: int = 2, seed: int = 0) -> Any:
     """``levels`` blocks in the VAE and in the UNet: VAE factor and UNet multiple are both ``2 ** (levels - 1)``."""
     torch.manual_seed(seed)
     down = ("CrossAttnDownBlockSpatioTemporal",) * (levels - 1) + ("DownBlockSpatioTemporal",)

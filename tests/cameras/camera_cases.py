@@ -3,6 +3,7 @@
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from mvguide.geometry.camera import Camera
 
 SIZE = (200, 150)
 INTRINSICS = (166.5, 172.25, 101.3, 77.7)
-GIVEN = {"intrinsics": INTRINSICS, "size": SIZE}
+GIVEN: dict[str, Any] = {"intrinsics": INTRINSICS, "size": SIZE}
 
 
 def some_cameras(count: int, seed: int = 3) -> Camera:

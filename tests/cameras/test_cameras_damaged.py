@@ -2,6 +2,8 @@
 
 import math
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,19 +30,21 @@ SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], dict[str, bytes]]:
     paths = write_all(tmp_path_factory.mktemp("cameras"))
     return paths, {name: path.read_bytes() for name, path in paths.items()}
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[name for name, _ in CASES])
-def test_damaged_files_raise_nothing_else(files, name, options):
+def test_damaged_files_raise_nothing_else(
+    files: tuple[dict[str, Path], dict[str, bytes]], name: str, options: dict[str, Any]
+) -> None:
     paths, contents = files
     others = [content for other, content in contents.items() if other != name]
 
     @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(damaged(contents[name], others), st.booleans())
-    def check(content, forced):
+    def check(content: bytes, forced: bool) -> None:
         paths[name].write_bytes(content)
         started = time.process_time()
         read = result_or_error(read_cameras, paths[name], format=name.split()[0] if forced else None, **options)
@@ -65,14 +69,14 @@ def test_damaged_files_raise_nothing_else(files, name, options):
     "text",
     ["9 0 4 0\n0 9 5 0\n0 0 1 0\n0 0 0 1\n", "P0: 9 0 4 0 0 9 5 0 0 0 1 0\nP1: 9 0 4 -1 0 9 5 0 0 0 1 0\nTr: 1 2 3\n"],
 )
-def test_damaged_intrinsics_raise_nothing_else(tmp_path, text):
+def test_damaged_intrinsics_raise_nothing_else(tmp_path: Path, text: str) -> None:
     path = tmp_path / "calib.txt"
     path.write_text(text)
     assert read_intrinsics(path) == [9, 9, 4, 5]
 
     @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(damaged(text.encode()))
-    def check(content):
+    def check(content: bytes) -> None:
         path.write_bytes(content)
         read = result_or_error(read_intrinsics, path)
         if isinstance(read, MvguideError):

@@ -1,6 +1,8 @@
 """The camera readers against COLMAP itself, and on the real data of shared/data."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ MODELS = [
 ]
 
 
-def colmap_model(cameras: Camera, points: np.ndarray):
+def colmap_model(cameras: Camera, points: np.ndarray) -> Any:
     """A Reconstruction with a camera of every model, an image for each, and points that some images see."""
     pycolmap = pytest.importorskip("pycolmap")
     model = pycolmap.Reconstruction()
@@ -46,7 +48,7 @@ def colmap_model(cameras: Camera, points: np.ndarray):
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_models_that_colmap_writes(tmp_path, binary):
+def test_models_that_colmap_writes(tmp_path: Path, binary: bool) -> None:
     cameras = some_cameras(len(MODELS))
     points = np.random.default_rng(0).normal(size=(12, 3)) * 4
     model = colmap_model(cameras, points)
@@ -55,6 +57,8 @@ def test_models_that_colmap_writes(tmp_path, binary):
     (model.write_binary if binary else model.write_text)(place)
     read = read_cameras(tmp_path)
     assert read.names == [f"p/{number}.png" for number in (5, 6, 7, 8, 9)]
+    assert read.points is not None
+    assert read.tracks is not None
     for image, tracked in zip(read.images, read.tracks, strict=True):
         index = 9 - int(image.name[2])
         assert image.lens == MODELS[index][2]
@@ -74,7 +78,7 @@ def test_models_that_colmap_writes(tmp_path, binary):
     assert torch.allclose(read.points, torch.from_numpy(points)[order], atol=1e-12)
 
 
-def test_models_that_colmap_reads(tmp_path):
+def test_models_that_colmap_reads(tmp_path: Path) -> None:
     pycolmap = pytest.importorskip("pycolmap")
     cameras = some_cameras(4)
     names = [f"frames/{index}.png" for index in range(4)]
@@ -101,7 +105,7 @@ def equal(a: Camera, b: Camera) -> bool:
 
 
 @needs_data
-def test_redwood():
+def test_redwood() -> None:
     read = read_cameras(
         DATA / "redwood_rgbd" / "trajectory.log",
         intrinsics=(525, 525, 319.5, 239.5),
@@ -114,8 +118,8 @@ def test_redwood():
 
 
 @needs_data
-def test_seven_scenes():
-    given = {"intrinsics": (585, 585, 320, 240), "size": (640, 480)}
+def test_seven_scenes() -> None:
+    given: dict[str, Any] = {"intrinsics": (585, 585, 320, 240), "size": (640, 480)}
     read = read_cameras(DATA / "7scenes_rgbd", **given)
     assert read.names == [f"frame-{index:06d}" for index in (0, 5, 10, 15, 20, 25, 30, 40, 50, 60)]
     for place, index in ((0, 0), (4, 20), (9, 60)):
@@ -126,7 +130,7 @@ def test_seven_scenes():
 
 
 @needs_data
-def test_lego():
+def test_lego() -> None:
     read = read_cameras(DATA / "nerf_lego")
     for index in (0, 1):
         place = read.names.index(f"./test/r_{index}")
@@ -139,7 +143,7 @@ def test_lego():
 
 
 @needs_data
-def test_dtu():
+def test_dtu() -> None:
     read = read_cameras(DATA / "nvs_dtu_scan1", size=(160, 128))
     assert read.names == ["000001", "000002"]
     assert all(equal(read.images[index].camera.resize(640, 512), dtu(index + 1).camera) for index in (0, 1))

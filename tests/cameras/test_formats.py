@@ -3,6 +3,9 @@
 import json
 import math
 import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +45,7 @@ NAMES = [f"{index:04d}.png" for index in range(6)]
         ("path.tum", write_tum),
     ],
 )
-def test_paths_without_intrinsics_round_trip(tmp_path, name, write):
+def test_paths_without_intrinsics_round_trip(tmp_path: Path, name: str, write: Callable[[Path, Camera], None]) -> None:
     cameras = some_cameras(6)
     write(tmp_path / "new" / name, cameras)
     assert same(read_cameras(tmp_path / "new" / name, **GIVEN), cameras, 1e-12)
@@ -50,7 +53,7 @@ def test_paths_without_intrinsics_round_trip(tmp_path, name, write):
     assert same(read_cameras(tmp_path / "one", **GIVEN), cameras[2:3], 1e-12)
 
 
-def test_tum_keeps_timestamps(tmp_path):
+def test_tum_keeps_timestamps(tmp_path: Path) -> None:
     times = [1305031102.1758 + index / 30 for index in range(6)]
     write_tum(tmp_path / "tum.txt", some_cameras(6), times)
     read = read_cameras(tmp_path / "tum.txt", **GIVEN)
@@ -61,7 +64,7 @@ def test_tum_keeps_timestamps(tmp_path):
             write_tum(tmp_path / "tum.txt", some_cameras(6), wrong)
 
 
-def test_formats_with_intrinsics_round_trip(tmp_path):
+def test_formats_with_intrinsics_round_trip(tmp_path: Path) -> None:
     cameras = some_cameras(6)
     write_transforms(tmp_path / "transforms.json", cameras, NAMES)
     assert same(read_cameras(tmp_path / "transforms.json"), cameras, 1e-12)
@@ -70,6 +73,7 @@ def test_formats_with_intrinsics_round_trip(tmp_path):
     read = read_cameras(tmp_path / "model")
     assert same(read, cameras, 1e-12)
     assert read.names == NAMES
+    assert read.points is not None
     assert torch.equal(read.points, points)
     assert read.extra["point_colors"].dtype == torch.uint8
     assert read.tracks is None
@@ -81,16 +85,18 @@ def test_formats_with_intrinsics_round_trip(tmp_path):
     read = read_cameras(tmp_path / "cams", size=SIZE)
     assert same(read, cameras, 1e-12)
     assert read.names == [f"{index:08d}" for index in range(6)]
+    assert read.bounds is not None
     assert read.bounds.tolist() == [[2.5, 21.6]] * 6
     square = Camera.from_intrinsics((170, 170, 100, 75), *SIZE).intrinsics
     cameras = Camera(square, cameras.world_to_camera, *SIZE)
     np.save(tmp_path / "poses_bounds.npy", llff_table(cameras))
     read = read_cameras(tmp_path / "poses_bounds.npy")
     assert same(read, cameras, 1e-12)
+    assert read.bounds is not None
     assert read.bounds.tolist() == [[1.5, 9.0]] * 6
 
 
-def test_world_to_camera_matrices_and_folders_of_them(tmp_path):
+def test_world_to_camera_matrices_and_folders_of_them(tmp_path: Path) -> None:
     cameras = some_cameras(3)
     write_matrices(tmp_path / "a.txt", cameras, world_to_camera=True)
     assert same(read_cameras(tmp_path / "a.txt", **GIVEN, world_to_camera=True), cameras)
@@ -106,7 +112,7 @@ def test_world_to_camera_matrices_and_folders_of_them(tmp_path):
         read.picture(0)
 
 
-def test_a_camera_that_moved_right_and_looks_right_by_hand(tmp_path):
+def test_a_camera_that_moved_right_and_looks_right_by_hand(tmp_path: Path) -> None:
     """Centre (2, 0, 0), turned so that it looks along world +x: its x axis is world -z."""
     pose = [[0, 0, 1, 2], [0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]]
     rows = "\n".join(" ".join(map(str, row)) for row in pose)
@@ -139,7 +145,7 @@ def test_a_camera_that_moved_right_and_looks_right_by_hand(tmp_path):
         assert pixels[1, 0] > camera.intrinsics[0, 2], name
 
 
-def test_pixel_centres_at_zero_are_shifted(tmp_path):
+def test_pixel_centres_at_zero_are_shifted(tmp_path: Path) -> None:
     write_log(tmp_path / "a.log", some_cameras(1))
     read = read_cameras(tmp_path / "a.log", **GIVEN, pixel_center=0.0)
     assert read.images[0].camera.intrinsics[:2, 2].tolist() == pytest.approx([INTRINSICS[2] + 0.5, INTRINSICS[3] + 0.5])
@@ -150,7 +156,7 @@ def test_pixel_centres_at_zero_are_shifted(tmp_path):
     assert read.extra["depth_range"] == [[425, 2.5]]
 
 
-def test_transforms_with_lenses_sizes_and_depths_of_their_own(tmp_path):
+def test_transforms_with_lenses_sizes_and_depths_of_their_own(tmp_path: Path) -> None:
     cameras = some_cameras(2)
     more = [{"depth_file_path": "d/0.pfm", "mask_path": "m/0.png"}, {"depth_file_path": "d/1.pfm"}]
     write_transforms(tmp_path / "a.json", cameras, ["a.png", "b.png"], {"applied_scale": 2}, frame_extra=more)
@@ -183,16 +189,17 @@ def test_transforms_with_lenses_sizes_and_depths_of_their_own(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(document | {"k4": 0.1}))
     with pytest.raises(FileError, match="k4"):
         read_cameras(tmp_path / "a.json")
-    for frame_extra, words in [
+    cases: list[tuple[list[dict[str, Any]], str]] = [
         ([{}], "1 entries for 2 cameras"),
         ([{"w": 3}, {}], "w of"),
         ([{"file_path": "x"}, {}], "file_path"),
-    ]:
+    ]
+    for frame_extra, words in cases:
         with pytest.raises(InputError, match=words):
             write_transforms(tmp_path / "b.json", cameras, ["a.png", "b.png"], frame_extra=frame_extra)
 
 
-def test_colmap_binary_by_the_formats_description(tmp_path):
+def test_colmap_binary_by_the_formats_description(tmp_path: Path) -> None:
     colmap_binary_files(tmp_path / "sparse" / "0")
     (tmp_path / "images").mkdir()
     for place in (tmp_path, tmp_path / "sparse", tmp_path / "sparse" / "0", tmp_path / "sparse" / "0" / "images.bin"):
@@ -204,15 +211,17 @@ def test_colmap_binary_by_the_formats_description(tmp_path):
         assert image.lens == Lens(k1=0.1, k2=-0.02, p1=0.003, p2=-0.004)
         assert image.camera.intrinsics.tolist() == [[166.5, 0, 101.3], [0, 172.25, 77.7], [0, 0, 1]]
         assert image.camera.world_to_camera[:3, 3].tolist() == [1, 2, 3]
+        assert read.points is not None
         assert read.points.tolist() == [[1, 2, 9], [4, 5, 6]]
         assert read.extra["point_colors"].tolist() == [[10, 20, 30], [1, 2, 3]]
+        assert read.tracks is not None
         assert [track.tolist() for track in read.tracks] == [[[1, 2, 9]]]
         assert read.folder == tmp_path / "images"
 
 
 @pytest.mark.parametrize("part", ["cameras", "images", "points3D"])
 @pytest.mark.parametrize("count", [2, 2**31, 2**63, 2**64 - 1])
-def test_colmap_counts_beyond_the_file_are_refused_at_once(tmp_path, part, count):
+def test_colmap_counts_beyond_the_file_are_refused_at_once(tmp_path: Path, part: str, count: int) -> None:
     colmap_binary_files(tmp_path)
     file = tmp_path / f"{part}.bin"
     file.write_bytes(struct.pack("<Q", max(count, 3)) + file.read_bytes()[8:])
@@ -220,7 +229,7 @@ def test_colmap_counts_beyond_the_file_are_refused_at_once(tmp_path, part, count
         read_colmap(tmp_path)
 
 
-def test_colmap_models_that_cannot_be_used(tmp_path):
+def test_colmap_models_that_cannot_be_used(tmp_path: Path) -> None:
     write_all(tmp_path)
     text = tmp_path / "text"
     for line, words in [
@@ -248,9 +257,9 @@ def test_colmap_models_that_cannot_be_used(tmp_path):
         read_colmap(tmp_path / "nothing")
 
 
-def test_what_write_colmap_refuses(tmp_path):
+def test_what_write_colmap_refuses(tmp_path: Path) -> None:
     cameras = some_cameras(2)
-    for arguments, words in [
+    cases: list[tuple[tuple[Any, ...], str]] = [
         ((cameras, ["a.png"]), "1 image names for cameras"),
         ((cameras, ["a.png", "b c.png"]), "blanks"),
         ((cameras, ["a.png", ""]), "empty"),
@@ -258,7 +267,8 @@ def test_what_write_colmap_refuses(tmp_path):
         ((cameras, NAMES[:2], torch.full((1, 3), math.nan)), "points have shape .* finite"),
         ((cameras, NAMES[:2], torch.zeros(4, 3), torch.zeros(3, 3)), "colors have shape"),
         ((cameras, NAMES[:2], None, torch.zeros(3, 3)), "colors were given without points"),
-    ]:
+    ]
+    for arguments, words in cases:
         with pytest.raises(InputError, match=words):
             write_colmap(tmp_path / "a", *arguments)
     colmap_binary_files(tmp_path / "binary")
@@ -287,13 +297,15 @@ def test_what_write_colmap_refuses(tmp_path):
         ("a.txt", "hello world", {}, "no format that is recognised"),
     ],
 )
-def test_files_that_are_not_what_they_seem(tmp_path, name, content, options, words):
+def test_files_that_are_not_what_they_seem(
+    tmp_path: Path, name: str, content: str, options: dict[str, Any], words: str
+) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(FileError, match=words):
         read_cameras(tmp_path / name, **options)
 
 
-def test_llff_files_that_are_not_what_they_seem(tmp_path):
+def test_llff_files_that_are_not_what_they_seem(tmp_path: Path) -> None:
     table = llff_table(some_cameras(2))
     wrong = table.copy()
     wrong[0, 4] = 150.5
@@ -317,7 +329,7 @@ def test_llff_files_that_are_not_what_they_seem(tmp_path):
         read_cameras(tmp_path)
 
 
-def test_llff_takes_its_names_from_the_pictures(tmp_path):
+def test_llff_takes_its_names_from_the_pictures(tmp_path: Path) -> None:
     np.save(tmp_path / "poses_bounds.npy", llff_table(some_cameras(2)))
     assert read_cameras(tmp_path).names == ["00000", "00001"]
     with pytest.raises(FileError, match="no picture by name"):
@@ -330,9 +342,9 @@ def test_llff_takes_its_names_from_the_pictures(tmp_path):
     assert read.picture(1) == tmp_path / "images" / "y.png"
 
 
-def test_options_are_asked_for_and_refused(tmp_path):
+def test_options_are_asked_for_and_refused(tmp_path: Path) -> None:
     paths = write_all(tmp_path)
-    for name, options, words in [
+    cases: list[tuple[str, dict[str, Any], str]] = [
         ("log", {}, r"is a Redwood .log, which holds no intrinsics.*give intrinsics=\(fx, fy, cx, cy\) and size"),
         ("tum", {"size": SIZE}, "is a TUM trajectory, which holds no intrinsics"),
         ("matrices", {"intrinsics": INTRINSICS}, r"give size=\(width, height\)"),
@@ -349,12 +361,13 @@ def test_options_are_asked_for_and_refused(tmp_path):
         ("mvsnet", {"size": SIZE, "pixel_center": 0.25}, "pixel_center is 0.25"),
         ("log", {"format": "bundler"}, "camera format is 'bundler'; the formats are"),
         ("transforms", {"size": (0, 1)}, "size for"),
-    ]:
+    ]
+    for name, options, words in cases:
         with pytest.raises(InputError, match=words):
             read_cameras(paths[name], **options)
 
 
-def test_formats_are_found_by_name_and_content(tmp_path):
+def test_formats_are_found_by_name_and_content(tmp_path: Path) -> None:
     paths = write_all(tmp_path / "all")
     for name, path in paths.items():
         assert find_formats(path)[0].name == name.split()[0], name

@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 @pytest.mark.parametrize("zoom", [False, True])
-def test_round_trip_is_exact(tmp_path, zoom):
+def test_round_trip_is_exact(tmp_path: Path, zoom: bool) -> None:
     cameras = some_cameras(6, zoom)
     names = [f"frames/{i:04d}.png" for i in range(6)]
     write_transforms(tmp_path / "new" / "transforms.json", cameras, names, {"maker": "mvguide", "seed": [1, 2]})
@@ -56,7 +57,7 @@ def test_round_trip_is_exact(tmp_path, zoom):
     assert all(("fl_x" in frame) is zoom for frame in document["frames"])
 
 
-def test_axes_are_opengl(tmp_path):
+def test_axes_are_opengl(tmp_path: Path) -> None:
     # A camera at the origin looking along +z with y down is, in OpenGL axes, turned half around x.
     write_transforms(tmp_path / "a.json", Camera.from_fov(60, 8, 6), ["a.png"])
     document = json.loads((tmp_path / "a.json").read_text())
@@ -71,7 +72,7 @@ def test_axes_are_opengl(tmp_path):
     assert matrix[:3, :3].tolist() == wanted[:3, :3].tolist()
 
 
-def test_a_single_camera_becomes_a_batch_of_one(tmp_path):
+def test_a_single_camera_becomes_a_batch_of_one(tmp_path: Path) -> None:
     camera = Camera.from_fov(55, 64, 48)
     write_transforms(tmp_path / "a.json", camera, ["a.png"])
     read = read_transforms(tmp_path / "a.json").cameras
@@ -79,7 +80,7 @@ def test_a_single_camera_becomes_a_batch_of_one(tmp_path):
     assert torch.equal(read.intrinsics[0], camera.intrinsics)
 
 
-def document_of(**changes):
+def document_of(**changes: Any) -> dict[str, Any]:
     frame = {"file_path": "a.png", "transform_matrix": torch.eye(4).tolist()}
     top = {"w": 40, "h": 30, "fl_x": 50.0, "fl_y": 51.0, "cx": 20.5, "cy": 15.5, "frames": [frame]}
     for key, value in changes.items():
@@ -118,13 +119,13 @@ def document_of(**changes):
         ({"file_path": 7}, "file_path that is not text"),
     ],
 )
-def test_bad_files_are_refused_with_a_sentence(tmp_path, changes, words):
+def test_bad_files_are_refused_with_a_sentence(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     (tmp_path / "a.json").write_text(json.dumps(document_of(**changes)))
     with pytest.raises(FileError, match=words):
         read_transforms(tmp_path / "a.json")
 
 
-def test_files_that_are_no_json(tmp_path):
+def test_files_that_are_no_json(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[" * 100_000)
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "c.json").write_text("[1, 2]")
@@ -135,14 +136,14 @@ def test_files_that_are_no_json(tmp_path):
         read_transforms(tmp_path / "none.json")
 
 
-def test_defaults_of_the_format(tmp_path):
+def test_defaults_of_the_format(tmp_path: Path) -> None:
     document = document_of(cx=None, cy=None, fl_y=None, transform_matrix=torch.eye(4)[:3].tolist(), k1=0.0)
     (tmp_path / "a.json").write_text(json.dumps(document))
     matrix = read_transforms(tmp_path / "a.json").cameras.intrinsics[0]
     assert matrix.tolist() == [[50, 0, 20], [0, 50, 15], [0, 0, 1]]
 
 
-def test_unlike_sizes_are_refused(tmp_path):
+def test_unlike_sizes_are_refused(tmp_path: Path) -> None:
     document = document_of()
     document["frames"].append(document["frames"][0] | {"w": 41})
     (tmp_path / "a.json").write_text(json.dumps(document))
@@ -150,7 +151,7 @@ def test_unlike_sizes_are_refused(tmp_path):
         read_transforms(tmp_path / "a.json")
 
 
-def test_the_size_may_come_from_the_caller_or_the_picture(tmp_path):
+def test_the_size_may_come_from_the_caller_or_the_picture(tmp_path: Path) -> None:
     document = document_of(w=None, h=None, fl_x=None, fl_y=None, cx=None, cy=None, camera_angle_x=math.pi / 2)
     document["frames"][0]["file_path"] = "./train/r_0"
     (tmp_path / "a.json").write_text(json.dumps(document))
@@ -163,18 +164,19 @@ def test_the_size_may_come_from_the_caller_or_the_picture(tmp_path):
     assert (asked.width, asked.height) == (20, 10)
 
 
-def test_what_cannot_be_written_is_refused(tmp_path):
+def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     cameras = some_cameras(2)
     skewed = cameras.intrinsics.clone()
     skewed[0, 0, 1] = 1
-    for arguments, error, words in [
+    cases: list[tuple[tuple[Any, ...], type[Exception], str]] = [
         ((cameras, ["a.png"]), InputError, "1 image names for cameras of shape"),
         ((cameras, ["a", "b"], {"fl_x": 3}), InputError, "fl_x"),
         ((cameras, ["a", "b"], {"x": object()}), InputError, "cannot be written as JSON"),
         ((cameras, ["a", "b"], {"x": math.nan}), InputError, "cannot be written as JSON"),
         ((Camera(skewed, cameras.world_to_camera, 200, 150), ["a", "b"]), InputError, "skew"),
         ((Camera(skewed * math.nan, cameras.world_to_camera, 200, 150), ["a", "b"]), InputError, "NaN"),
-    ]:
+    ]
+    for arguments, error, words in cases:
         with pytest.raises(error, match=words):
             write_transforms(tmp_path / "a.json", *arguments)
     (tmp_path / "file").write_text("x")
@@ -184,7 +186,7 @@ def test_what_cannot_be_written_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not LEGO.exists(), reason="shared data is not here")
-def test_lego_cameras_look_at_the_model():
+def test_lego_cameras_look_at_the_model() -> None:
     read = read_transforms(LEGO / "transforms_test.json")
     assert (read.cameras.width, read.cameras.height) == (800, 800)
     assert float(read.cameras.intrinsics[0, 0, 0]) == pytest.approx(1111.1, abs=0.1)
@@ -200,7 +202,7 @@ def test_lego_cameras_look_at_the_model():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("transforms")
 
 
@@ -209,7 +211,7 @@ KEYS = ["w", "h", "fl_x", "fl_y", "cx", "cy", "k1", "camera_model", "frames", "f
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_damaged_files_raise_nothing_else(folder, data):
+def test_damaged_files_raise_nothing_else(folder: Path, data: st.DataObject) -> None:
     path = folder / "damaged.json"
     text = json.dumps(document_of()).encode()
     kind = data.draw(st.sampled_from(["bytes", "json", "entry"]))

@@ -24,7 +24,7 @@ QUICK = ["--steps", "2", "--num_frames", "3", "--width", "32", "--height", "24",
 
 
 @pytest.fixture
-def inputs(tmp_path: Path, monkeypatch) -> Path:
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a picture and a good depth map, as the working folder."""
     monkeypatch.chdir(tmp_path)
     rows, columns = np.mgrid[0:48, 0:64]
@@ -41,7 +41,7 @@ def run(*arguments: str) -> int:
         return int(stop.code or 0)
 
 
-def test_render_writes_a_whole_result(inputs: Path, capsys) -> None:
+def test_render_writes_a_whole_result(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["render", "--image", "photo.png", "--depth", "depth.npy", "--trajectory.kind", "truck", *QUICK]
     assert run(*arguments, "--seed", "3", "--out", "out/a") == 0
     said = capsys.readouterr().err
@@ -54,15 +54,15 @@ def test_render_writes_a_whole_result(inputs: Path, capsys) -> None:
     assert report["settings"]["size"] == [32, 24]
     assert len(list(Path("out/a/images").iterdir())) == 3
     assert run(*arguments, "--seed", "3", "--out", "out/b", "--quiet") == 0
-    said = capsys.readouterr()
-    assert said.err == ""
-    assert said.out == ""
+    quiet = capsys.readouterr()
+    assert quiet.err == ""
+    assert quiet.out == ""
     for name in ("images/0002.png", "video.mp4", "lambda_table.npz", "sheet.png"):
         assert Path("out/a", name).read_bytes() == Path("out/b", name).read_bytes()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
-def test_every_config_runs(config: Path, tmp_path: Path, monkeypatch) -> None:
+def test_every_config_runs(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     # A table is made for its number of steps.
     steps = "25" if "tiny_25x8" in config.read_text() else "2"
@@ -79,14 +79,14 @@ def test_options_override_the_config(inputs: Path) -> None:
     assert command["trajectory"]["kind"] == "dolly"
 
 
-def test_demo_and_its_other_scenes(tmp_path: Path, capsys) -> None:
+def test_demo_and_its_other_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("demo", "--steps", "1", "--scene", "hall", "--out", str(tmp_path / "hall"), "--quiet") == 0
     assert (tmp_path / "hall" / "sheet.png").exists()
     assert run("demo", "--scene", "attic") == 2
     assert "choose one of blocks, carousel, corner" in capsys.readouterr().err
 
 
-def test_search_hypers_writes_table_and_plot(inputs: Path, capsys) -> None:
+def test_search_hypers_writes_table_and_plot(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("search-hypers", "--sigmas", "sigmas_25", "--num_frames", "25", "--rule", "released",
                "--out", "out/table.npz", "--plot", "out/table.png") == 0  # fmt: skip
     assert "v1 = 0.001, v2 = 1000, v3 = 10" in capsys.readouterr().out
@@ -104,7 +104,7 @@ def test_the_script_is_the_same_search(tmp_path: Path) -> None:
     assert LambdaTable.load(tmp_path / "t.npz").weights.shape == (50, 14)
 
 
-def test_sigmas_make_and_show(inputs: Path, capsys) -> None:
+def test_sigmas_make_and_show(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("sigmas", "make", "--steps", "30", "--sigma_min", "0.002", "--sigma_max", "700", "--rho", "7",
                "--out", "out/s.npy") == 0  # fmt: skip
     assert run("sigmas", "show", "out/s.npy") == 0
@@ -233,7 +233,7 @@ GOOD = {"--image": "photo.png", "--depth": "depth.npy", "--out": "result"}
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(
-    inputs: Path, monkeypatch, capsys, changes: dict, sentence: str
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changes: dict, sentence: str
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     write_bad_inputs()

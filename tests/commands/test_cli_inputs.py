@@ -32,7 +32,9 @@ def run(*arguments: str) -> int:
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=[path.stem for path in SCENES])
-def test_every_scene_previews_without_warnings_and_renders(scene: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_every_scene_previews_without_warnings_and_renders(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)  # paths of a scene file start at its own folder
     assert run("preview", "--scene", str(scene), "--out", "look") == 0
     said = "".join(capsys.readouterr())
@@ -74,7 +76,9 @@ def test_portrait_square_and_wide_pictures_keep_their_shape(width: int, height: 
     assert run("preview", *arguments, "--quiet", "--out", str(tmp_path / "look")) == 0
 
 
-def test_preview_needs_no_model_and_says_what_is_wrong(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_preview_needs_no_model_and_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("mvguide.backbones.pretrained.load_backbone", None)  # whoever calls it, fails
     scene = packaged_scene("marbles")
     given = ["--image", str(scene.image), "--depth", str(scene.depth), "--depth_unit", "0.001", "--fov", "55"]
@@ -98,7 +102,7 @@ def test_preview_needs_no_model_and_says_what_is_wrong(tmp_path: Path, monkeypat
     assert "none.yaml does not exist" in capsys.readouterr().err
 
 
-def test_render_prints_the_warnings_of_the_preview_first(tmp_path: Path, capsys) -> None:
+def test_render_prints_the_warnings_of_the_preview_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scene = packaged_scene("marbles")
     given = ["--image", str(scene.image), "--depth", str(scene.depth), "--depth_unit", "0.001", "--fov", "55"]
     quick = [word for word in QUICK if word != "--quiet"]

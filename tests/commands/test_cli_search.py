@@ -13,7 +13,7 @@ from mvguide.tables.table import LambdaTable
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_search_hypers_fits_what_a_render_measured(tmp_path: Path, capsys) -> None:
+def test_search_hypers_fits_what_a_render_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sigmas, rendered = tmp_path / "sigmas.npy", tmp_path / "render"
     assert main(["sigmas", "make", "--steps", "3", "--out", str(sigmas)]) == 0
     scene = ["--scene", str(ROOT / "mvguide" / "scenes" / "llff.yaml"), "--sigmas", str(sigmas), "--quiet"]
@@ -37,7 +37,7 @@ def test_search_hypers_fits_what_a_render_measured(tmp_path: Path, capsys) -> No
     assert difference["fitted"] < difference["published"]
 
 
-def test_search_hypers_scores_scenes_and_goes_on(tmp_path: Path, capsys) -> None:
+def test_search_hypers_scores_scenes_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sigmas, study = tmp_path / "sigmas.npy", tmp_path / "study" / "study.log"
     assert main(["sigmas", "make", "--steps", "2", "--out", str(sigmas)]) == 0
     scene = str(ROOT / "mvguide" / "scenes" / "llff.yaml")
@@ -64,7 +64,9 @@ def test_search_hypers_scores_scenes_and_goes_on(tmp_path: Path, capsys) -> None
         (["--objective", "calibrated", "--calibration", "x.npz"], "x.npz does not exist"),
     ],
 )
-def test_search_hypers_refuses(arguments: list[str], sentence: str, tmp_path: Path, capsys) -> None:
+def test_search_hypers_refuses(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "table.npz"
     assert main(["search-hypers", *arguments, "--out", str(out)]) == 2
     assert sentence in capsys.readouterr().err

@@ -150,7 +150,9 @@ def test_held_out_entries_of_a_list_of_views(evaluated: Path, scene: Path, tmp_p
         ([], "every picture is a view, .* name the views with --use"),
     ],
 )
-def test_lists_that_do_not_fit_the_views(scene: Path, tmp_path: Path, capsys, arguments, wanted) -> None:
+def test_lists_that_do_not_fit_the_views(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], wanted: str
+) -> None:
     listed = list_views(scene)
     assert re.search(
         wanted,
@@ -172,7 +174,9 @@ def test_tables_and_pictures_for_people(evaluated: Path) -> None:
     assert 0 < green.mean() < 0.2, "a thin line around the holes"
 
 
-def test_a_result_folder_against_a_folder_and_a_film(evaluated: Path, tmp_path: Path, capsys) -> None:
+def test_a_result_folder_against_a_folder_and_a_film(
+    evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = evaluated / "render"
     frames = read_result(result).frames
     for index, frame in enumerate(frames):
@@ -235,7 +239,7 @@ def test_a_packaged_scene_against_its_film(tmp_path: Path) -> None:
     assert found["rows"]["warp + fill"]["psnr seen"] > 21, "18 with a wrong lens"
 
 
-def sentence(capsys, *arguments: str) -> str:
+def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert run(*arguments) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1, said
@@ -264,14 +268,18 @@ def sentence(capsys, *arguments: str) -> str:
         (["--scene", "SCENE", "--held_out", "[1]", "--truth", "IMAGES"], "give one of them"),
     ],
 )
-def test_bad_input_gets_one_sentence(evaluated: Path, scene: Path, tmp_path: Path, capsys, arguments, wanted) -> None:
+def test_bad_input_gets_one_sentence(
+    evaluated: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], wanted: str
+) -> None:
     places = {"RESULT": evaluated / "render", "IMAGES": scene.parent / "images", "SCENE": scene}
     words = [str(places.get(word, word)) for word in arguments]
     assert re.search(wanted, sentence(capsys, "evaluate", *words, "--quiet", "--out", str(tmp_path / "o")))
     assert not (tmp_path / "o").exists()
 
 
-def test_a_missing_pycolmap_is_told_of_before_the_long_part(scene: Path, monkeypatch, capsys, tmp_path: Path) -> None:
+def test_a_missing_pycolmap_is_told_of_before_the_long_part(
+    scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     from mvguide.evaluation import recovery
 
     def missing(name: str) -> None:
@@ -292,7 +300,7 @@ def test_cameras_of_a_small_result_are_reported_as_not_recovered(evaluated: Path
     assert "ate" in row or row["cameras"].startswith("not recovered")
 
 
-def test_compare_puts_them_side_by_side(copied: Path, evaluated: Path, capsys) -> None:
+def test_compare_puts_them_side_by_side(copied: Path, evaluated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = copied.parent / "compare"
     assert run("compare", str(copied), str(copied / "render"), "--names", "[mine, plain]", "--out", str(out)) == 0
     table = (out / "compare.md").read_text()
@@ -437,7 +445,9 @@ def test_given_frames_that_are_no_numbers_are_passed_over(evaluated: Path, tmp_p
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_damaged_folders_give_one_kind_of_error(evaluated: Path, tmp_path_factory, data) -> None:
+def test_damaged_folders_give_one_kind_of_error(
+    evaluated: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     folder = tmp_path_factory.mktemp("damaged") / "out"
     shutil.copytree(evaluated, folder)
     part = folder / data.draw(st.sampled_from(PARTS))

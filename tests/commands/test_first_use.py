@@ -13,6 +13,7 @@ import mvguide
 from mvguide.cli import main
 from mvguide.config.input_options import InputConfig, PreviewConfig
 from mvguide.config.parsing import load_settings, make_parser, parse
+from mvguide.config.score_options import EvaluateResultConfig
 from mvguide.files.images import exif_fov
 
 
@@ -51,10 +52,20 @@ def test_a_value_that_equals_the_default_wins_over_the_scene(folder: Path) -> No
         (["--intrinsics", "525", "525", "319.5", "239.5"], [525, 525, 319.5, 239.5]),
         (["--intrinsics", "[525,525,319.5,239.5]"], [525, 525, 319.5, 239.5]),
         (["--use", "a", "b", "--fps", "9"], ["a", "b"]),
+        (["--use", "0"], [0]),
+        (["--use", "[0, b]"], [0, "b"]),
     ],
 )
 def test_lists_need_no_brackets(words: list[str], wanted: list[object]) -> None:
     assert getattr(settings(*words), words[0][2:]) == wanted
+
+
+def test_a_list_of_numbers_ends_where_a_name_begins() -> None:
+    parser = make_parser(EvaluateResultConfig, positional=("result", "?"))
+    found = parse(parser, EvaluateResultConfig, ["--truth", "t", "--frames", "0", "2", "out/render"])
+    assert (found.frames, found.result) == ([0, 2], "out/render")
+    found = parse(parser, EvaluateResultConfig, ["--frames", "[0]", "out/render"])
+    assert (found.frames, found.result) == ([0], "out/render")
 
 
 def test_a_kind_needs_no_dot() -> None:
@@ -154,3 +165,22 @@ def test_objects_show_themselves_in_one_line(folder: Path) -> None:
     assert repr(table).startswith("LambdaTable(2 levels x 3 frames, sigma 700 to")
     assert repr(result) == "Result(3 frames of 32 x 24, model tiny, guidance blend, seed 67280421310721, 2 steps)"
     assert mvguide.__version__ == "0.1.0"
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "content", [BOMB + "use: *h\n", "use: " + "[" * 20_000 + "]" * 20_000], ids=["aliases", "deep"]
+)
+@pytest.mark.parametrize("option", ["--scene", "--config", "--intrinsics"])
+def test_yaml_that_never_ends_is_refused(
+    option: str, content: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a.yaml").write_text(content)
+    flow = "{" + content.replace("\n", ",").rstrip(",") + "}"
+    assert main(["preview", *COMMON[2:], option, flow if option == "--intrinsics" else "a.yaml", "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "more than 1000 entries" in line or "nested more than 20 deep" in line

@@ -39,6 +39,7 @@ def test_a_preset_fills_what_was_left_unset() -> None:
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_what_was_given_wins(preset: str) -> None:
     """Also where it equals the default."""
+    given: dict[str, Any]
     for given in ({"floor": 0.6}, {"count_holes": False}, {"kind": "blend"}, {"rule": "exact"}, {"cell_coverage": 0.5}):
         assert vars(settings(guidance={"preset": preset, **given}).guidance).items() >= given.items()
     for given in ({"cfg_max": 1.0}, {"hole_radius": 0}, {"sigmas": "sigmas_25"}):
@@ -48,7 +49,7 @@ def test_what_was_given_wins(preset: str) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     rows, columns = np.mgrid[0:32, 0:32]
     picture = np.stack([rows * 8, columns * 8, rows * columns // 4], axis=-1).clip(0, 255).astype(np.uint8)

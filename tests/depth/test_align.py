@@ -3,7 +3,7 @@ import torch
 
 from mvguide.depth.align import align_center, align_to_bounds, align_to_points, align_to_view
 from mvguide.depth.kind import FAR
-from mvguide.depth.maps import Depth, read_depth
+from mvguide.depth.maps import Depth, DepthKind, read_depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from tests.real_data import DATA, needs_data, redwood, seven_scenes
@@ -48,7 +48,7 @@ def relative_error(found: Depth, truth: Depth) -> float:
 
 @needs_data
 @pytest.mark.parametrize("name", ["7scenes", "nyu"])
-def test_sensor_depth_comes_back_from_disparity_of_unknown_scale_and_shift(name):
+def test_sensor_depth_comes_back_from_disparity_of_unknown_scale_and_shift(name: str) -> None:
     if name == "7scenes":
         view = seven_scenes(0)
         truth, camera = view.depth, view.camera
@@ -73,7 +73,7 @@ def test_sensor_depth_comes_back_from_disparity_of_unknown_scale_and_shift(name)
 
 @pytest.mark.parametrize(("kind", "scale", "shift"), [("disparity", 3.0, -0.1), ("depth", 0.2, 4.0), ("depth", 9, -3)])
 @pytest.mark.parametrize("wrong", [0.0, 0.2, 0.4])
-def test_points_find_the_line_among_outliers(kind, scale, shift, wrong):
+def test_points_find_the_line_among_outliers(kind: DepthKind, scale: float, shift: float, wrong: float) -> None:
     truth = hills()
     straight = 1 / truth.values.double() if kind == "disparity" else truth.values.double()
     generator = torch.Generator().manual_seed(3)
@@ -89,14 +89,14 @@ def test_points_find_the_line_among_outliers(kind, scale, shift, wrong):
     assert torch.equal(found.depth.values, again.depth.values)
 
 
-def test_points_align_a_depth_made_of_relative_disparity():
+def test_points_align_a_depth_made_of_relative_disparity() -> None:
     truth = hills()
     relative = Depth(1 / (0.3 / truth.values + 0.05), truth.valid, is_metric=False)
     found = align_to_points(relative, CAMERA, sparse_points(truth, CAMERA, 40, 0.2, torch.Generator().manual_seed(1)))
     assert relative_error(found.depth, truth) < 1e-4
 
 
-def test_disparity_beyond_infinity_is_put_far_away_and_depth_behind_the_camera_is_dropped():
+def test_disparity_beyond_infinity_is_put_far_away_and_depth_behind_the_camera_is_dropped() -> None:
     truth = hills()
     points = sparse_points(truth, CAMERA, 50, 0, torch.Generator().manual_seed(1))
     inverse = 1 / truth.values.double()
@@ -111,7 +111,7 @@ def test_disparity_beyond_infinity_is_put_far_away_and_depth_behind_the_camera_i
     assert found.depth.valid.logical_not().nonzero().tolist() == [[0, 0]]
 
 
-def test_points_that_fix_nothing_are_refused():
+def test_points_that_fix_nothing_are_refused() -> None:
     truth = hills()
     points = sparse_points(truth, CAMERA, 50, 0, torch.Generator().manual_seed(1))
     with pytest.raises(InputError, match="2 of 2 points fall on known depth in view; at least 3"):
@@ -123,11 +123,11 @@ def test_points_that_fix_nothing_are_refused():
     with pytest.raises(InputError, match="the map is 3 x 2, but its camera 64 x 48"):
         align_to_points(torch.ones(2, 3), CAMERA, points)
     with pytest.raises(InputError, match="kind is 'z'"):
-        align_to_points(truth, CAMERA, points, kind="z")
+        align_to_points(truth, CAMERA, points, kind="z")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["disparity", "depth"])
-def test_bounds_are_met_by_the_tails(kind):
+def test_bounds_are_met_by_the_tails(kind: DepthKind) -> None:
     truth = hills()
     straight = 1 / truth.values.double() if kind == "disparity" else truth.values.double()
     straight[0, :5] = 1000  # a few wild pixels must not set the range
@@ -142,7 +142,7 @@ def test_bounds_are_met_by_the_tails(kind):
 
 
 @needs_data
-def test_a_view_takes_the_scale_of_another_by_reprojection():
+def test_a_view_takes_the_scale_of_another_by_reprojection() -> None:
     first, other = redwood(0), redwood(4)
     scaled = Depth(first.depth.values * 0.37, first.depth.valid, is_metric=False)
     found = align_to_view(scaled, first.camera, other.depth, other.camera)
@@ -155,7 +155,7 @@ def test_a_view_takes_the_scale_of_another_by_reprojection():
         align_to_view(scaled, first.camera, other.depth, away)
 
 
-def test_the_centre_is_put_at_a_distance():
+def test_the_centre_is_put_at_a_distance() -> None:
     truth = hills()
     found = align_center(truth, 10.0)
     assert float(found.depth.values[22:26, 30:34].median()) == pytest.approx(10, rel=0.02)

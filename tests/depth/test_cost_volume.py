@@ -14,7 +14,7 @@ def cameras() -> Camera:
     return stack([Camera.from_fov(60, 40, 30), Camera.from_intrinsics((35, 36, 19, 16), 40, 30, moved)])
 
 
-def test_planes_land_where_the_cameras_project_their_points():
+def test_planes_land_where_the_cameras_project_their_points() -> None:
     pair = cameras()
     depth = 2 + torch.rand(1, 30, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     pixels, ratio = project_disparity(plane_rows(pair[0], pair[[1]])[0], 1 / depth)
@@ -24,7 +24,7 @@ def test_planes_land_where_the_cameras_project_their_points():
     assert torch.allclose((ratio * depth).flatten(), z, atol=1e-9)
 
 
-def test_looking_up_at_pixel_centres_returns_the_pixels():
+def test_looking_up_at_pixel_centres_returns_the_pixels() -> None:
     image = torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0))
     camera = cameras()[0]
     # The plane at any depth in the camera itself is the identity: a shift by half a pixel would show.
@@ -35,7 +35,7 @@ def test_looking_up_at_pixel_centres_returns_the_pixels():
     assert not bool(look_up(image, pixels + 40, ratio)[1].any())
 
 
-def test_ncc_knows_no_brightness_and_no_contrast():
+def test_ncc_knows_no_brightness_and_no_contrast() -> None:
     image = torch.rand(1, 20, 20, generator=torch.Generator().manual_seed(0))
     others = torch.stack([0.5 * image + 0.3, 1 - image, torch.full_like(image, 0.5)])
     same, turned, flat = ncc(image, others, 2)
@@ -44,7 +44,7 @@ def test_ncc_knows_no_brightness_and_no_contrast():
     assert float(flat.abs().max()) < 1e-3
 
 
-def test_paths_carry_a_plane_over_a_surface_without_texture():
+def test_paths_carry_a_plane_over_a_surface_without_texture() -> None:
     cost = torch.ones(9, 24, 24)
     cost[:, 6:18, 6:18] = 0.9  # nothing to be told here
     cost[3, :, :6] = cost[3, :, 18:] = cost[3, :6] = cost[3, 18:] = 0
@@ -52,7 +52,7 @@ def test_paths_carry_a_plane_over_a_surface_without_texture():
     assert bool((index == 3).all())
 
 
-def test_paths_break_where_the_colour_does():
+def test_paths_break_where_the_colour_does() -> None:
     image = torch.zeros(3, 24, 24)
     image[:, :, 12:] = 1
     cost = torch.ones(9, 24, 24)
@@ -62,7 +62,7 @@ def test_paths_break_where_the_colour_does():
     assert bool((index[:, 12:] == 7).all())
 
 
-def test_one_path_is_that_of_the_equation():
+def test_one_path_is_that_of_the_equation() -> None:
     """Against the definition, pixel by pixel, in a picture of one row: two paths, and six of a single pixel."""
     cost = torch.rand(5, 1, 7, generator=torch.Generator().manual_seed(0))
     image = torch.rand(3, 1, 7, generator=torch.Generator().manual_seed(1))
@@ -87,7 +87,7 @@ def test_one_path_is_that_of_the_equation():
     assert torch.allclose(semi_global(cost, image), expected, atol=1e-5)
 
 
-def test_the_parabola_finds_its_least():
+def test_the_parabola_finds_its_least() -> None:
     places = torch.tensor([2.3, 4.0, 5.45, 0.0])
     cost = (torch.arange(8)[:, None, None] - places) ** 2
     index, offset = best_plane(cost)

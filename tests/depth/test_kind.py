@@ -32,7 +32,7 @@ def inverse(depth: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("path", **named(real(*ROOMS)))
-def test_real_rooms_are_told_from_their_inverse(path):
+def test_real_rooms_are_told_from_their_inverse(path: Path) -> None:
     depth = sensor(path)
     assert not looks_like_disparity(depth)
     assert looks_like_disparity(inverse(depth))
@@ -43,20 +43,20 @@ def test_real_rooms_are_told_from_their_inverse(path):
 
 
 @pytest.mark.parametrize("path", **named(real("nerf_lego/test/*depth*.png")))
-def test_a_real_object_is_depth(path):
+def test_a_real_object_is_depth(path: Path) -> None:
     stored = read_stored(path).astype(np.float64)
     assert not looks_like_disparity(np.where(stored > 0, 8 * (1 - stored / 255), 0))
 
 
 @pytest.mark.parametrize("path", **named(real("nvs_dtu_scan1/*.pfm")))
-def test_a_real_table_top_is_depth_though_it_grows_down_the_picture(path):
+def test_a_real_table_top_is_depth_though_it_grows_down_the_picture(path: Path) -> None:
     depth = read_stored(path)
     assert disparity_evidence(depth).row_correlation > 0.5
     assert not looks_like_disparity(depth)
 
 
 @pytest.mark.parametrize("path", **named(real("nvs_dynamic_street/depth/*.npy", "moon_single/moon.npy")))
-def test_real_inverse_depth_is_found_and_its_inverse_is_not(path):
+def test_real_inverse_depth_is_found_and_its_inverse_is_not(path: Path) -> None:
     values = read_stored(path)
     evidence = disparity_evidence(values)
     assert evidence.is_strong
@@ -65,7 +65,7 @@ def test_real_inverse_depth_is_found_and_its_inverse_is_not(path):
 
 
 @pytest.mark.parametrize("path", **named(real("nvs_dynamic_street/depth/*.npy")))
-def test_a_street_is_found_without_its_sky_too(path):
+def test_a_street_is_found_without_its_sky_too(path: Path) -> None:
     # Evidence must not hang on exact zeros: other writers add a constant or stretch to 8 bits.
     values = read_stored(path)
     evidence = disparity_evidence(values + 5)
@@ -76,7 +76,7 @@ def test_a_street_is_found_without_its_sky_too(path):
 
 @pytest.mark.parametrize("path", **named(real(*ROOMS)[::4]))
 @pytest.mark.parametrize("factor", [4, 9])
-def test_real_depth_smeared_into_its_holes_is_not_called_disparity(path, factor):
+def test_real_depth_smeared_into_its_holes_is_not_called_disparity(path: Path, factor: int) -> None:
     from PIL import Image
 
     depth = sensor(path).astype(np.float32)[120:360, 160:480]
@@ -94,7 +94,7 @@ def corridor(height: int = 120, width: int = 160) -> np.ndarray:
     return np.minimum(np.minimum(floor, 1.5 / np.maximum(np.abs(u), 1e-9)), 12.0)
 
 
-def test_planes_are_straight_in_inverse_depth():
+def test_planes_are_straight_in_inverse_depth() -> None:
     depth = corridor()
     straightness = disparity_evidence(depth).straightness
     assert straightness is not None
@@ -108,7 +108,7 @@ def test_planes_are_straight_in_inverse_depth():
     assert not looks_like_disparity(depth[::-1])
 
 
-def test_too_little_evidence_is_no_evidence():
+def test_too_little_evidence_is_no_evidence() -> None:
     for values in (np.full((50, 60), 3.0), np.zeros((5, 5)), np.ones((1, 1)), np.full((9, 9), np.nan)):
         evidence = disparity_evidence(values)
         assert evidence.row_correlation == 0
@@ -118,7 +118,7 @@ def test_too_little_evidence_is_no_evidence():
     assert not looks_like_disparity(noise)
 
 
-def test_one_negative_value_is_certain():
+def test_one_negative_value_is_certain() -> None:
     values = corridor()
     values[3, 4] = -0.01
     evidence = disparity_evidence(values)
@@ -127,7 +127,7 @@ def test_one_negative_value_is_certain():
     assert "negative" in str(evidence)
 
 
-def test_the_words_name_what_was_found():
+def test_the_words_name_what_was_found() -> None:
     sky = 7 / corridor()
     sky[:60] = np.maximum(sky[:60] - np.linspace(3, 0, 60)[:, None], 0)
     words = str(disparity_evidence(sky))
@@ -135,7 +135,7 @@ def test_the_words_name_what_was_found():
     assert "grow towards the bottom" in words
 
 
-def test_conversion_is_affine_in_the_inverse_and_bounded():
+def test_conversion_is_affine_in_the_inverse_and_bounded() -> None:
     disparity = np.array([0.0, 0.5, 1.0, 2.0, 4.0])
     assert disparity_to_depth(disparity, 3.0).tolist() == pytest.approx([3 * FAR, 9, 4.5, 2.25, 1.125])
     assert np.allclose(disparity_to_depth(disparity - 1), disparity_to_depth(disparity))

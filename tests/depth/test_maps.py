@@ -2,6 +2,7 @@ import io
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mvguide.depth.kind import FAR
-from mvguide.depth.maps import Depth, fit_depth, read_depth
+from mvguide.depth.maps import Depth, DepthKind, fit_depth, read_depth
 from mvguide.errors import FileError, InputError, MvguideError
 from tests.mutations import damaged, result_or_error
 
@@ -33,7 +34,7 @@ def saved(path: Path, values: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.npy", "A.NPY", "a.npz", "a.pfm", "big.pfm", "a.tiff", "a.tif"])
-def test_floats_come_back_exactly(tmp_path, name):
+def test_floats_come_back_exactly(tmp_path: Path, name: str) -> None:
     path, values = tmp_path / name, MAP.copy()
     values[0, :3] = [0, np.inf, 0]
     if path.suffix.lower() == ".npy":
@@ -57,13 +58,13 @@ def test_floats_come_back_exactly(tmp_path, name):
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", ">f8", "uint8", "int16", ">u2", "int64"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_every_number_type(tmp_path, dtype, order):
+def test_every_number_type(tmp_path: Path, dtype: str, order: Literal["C", "F"]) -> None:
     values = np.asarray((MAP * 30).astype(dtype), order=order)
     depth = read_depth(saved(tmp_path / "a.npy", values), unit=0.5)
     assert np.array_equal(depth.values.numpy(), (values.astype(np.float64) * 0.5).astype(np.float32))
 
 
-def test_npz_takes_the_array_named_depth(tmp_path):
+def test_npz_takes_the_array_named_depth(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", other=np.ones(3), depth=MAP)
     assert np.array_equal(read_depth(tmp_path / "a.npz").values.numpy(), MAP)
     np.savez(tmp_path / "b.npz", one=MAP, two=MAP)
@@ -71,12 +72,12 @@ def test_npz_takes_the_array_named_depth(tmp_path):
         read_depth(tmp_path / "b.npz")
 
 
-def test_singleton_axes_are_dropped(tmp_path):
+def test_singleton_axes_are_dropped(tmp_path: Path) -> None:
     for values in (MAP[None], MAP[..., None]):
         assert np.array_equal(read_depth(saved(tmp_path / "a.npy", values)).values.numpy(), MAP)
 
 
-def test_16_bit_png_in_millimetres_with_both_marks_of_no_data(tmp_path):
+def test_16_bit_png_in_millimetres_with_both_marks_of_no_data(tmp_path: Path) -> None:
     values = np.array([[3000, 65535, 65534], [0, 1, 2500]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
     depth = read_depth(tmp_path / "a.png", unit=0.001)
@@ -85,7 +86,7 @@ def test_16_bit_png_in_millimetres_with_both_marks_of_no_data(tmp_path):
     assert depth.median == pytest.approx(2.5)
 
 
-def test_65535_counts_in_disparity_and_in_floats(tmp_path):
+def test_65535_counts_in_disparity_and_in_floats(tmp_path: Path) -> None:
     values = np.array([[1, 65535], [2, 3]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
     assert bool(read_depth(tmp_path / "a.png", kind="disparity").valid.all())
@@ -93,13 +94,13 @@ def test_65535_counts_in_disparity_and_in_floats(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
-def test_8_bit_pictures_whose_channels_agree(tmp_path, mode):
+def test_8_bit_pictures_whose_channels_agree(tmp_path: Path, mode: str) -> None:
     values = np.array([[200, 100], [50, 0]], dtype=np.uint8)
     Image.fromarray(values).convert(mode).save(tmp_path / "a.png")
     assert read_depth(tmp_path / "a.png").values.tolist() == values.tolist()
 
 
-def test_nearness_needs_a_negative_unit_and_an_offset(tmp_path):
+def test_nearness_needs_a_negative_unit_and_an_offset(tmp_path: Path) -> None:
     values = np.array([[51, 102], [0, 204]], dtype=np.uint8)
     Image.fromarray(values).save(tmp_path / "a.png")
     depth = read_depth(tmp_path / "a.png", unit=-8 / 255, offset=8)
@@ -128,7 +129,7 @@ def test_nearness_needs_a_negative_unit_and_an_offset(tmp_path):
         (np.full((3, 4), 1e300), "no depth that can be told from 0 or infinity"),
     ],
 )
-def test_maps_that_are_no_depth_are_refused_with_a_sentence(tmp_path, values, words):
+def test_maps_that_are_no_depth_are_refused_with_a_sentence(tmp_path: Path, values: np.ndarray, words: str) -> None:
     path = saved(tmp_path / "a.npy", values)
     with pytest.raises(FileError, match=words) as caught:
         read_depth(path)
@@ -136,7 +137,7 @@ def test_maps_that_are_no_depth_are_refused_with_a_sentence(tmp_path, values, wo
     assert "\n" not in str(caught.value)
 
 
-def test_declared_marks_of_no_data(tmp_path):
+def test_declared_marks_of_no_data(tmp_path: Path) -> None:
     values = MAP.copy()
     values[2, 3], values[4, 5] = np.nan, 0
     depth = read_depth(saved(tmp_path / "a.npy", values), invalid=float("nan"))
@@ -164,12 +165,12 @@ def test_declared_marks_of_no_data(tmp_path):
         ({"kind": "disparity", "baseline": 0.1, "focal": 9.0, "unit": -1.0, "offset": 9.0}, "pixels in one stored"),
     ],
 )
-def test_options_that_do_not_fit(tmp_path, options, words):
+def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_depth(saved(tmp_path / "a.npy", MAP), **options)
 
 
-def test_stereo_disparity_is_metric(tmp_path):
+def test_stereo_disparity_is_metric(tmp_path: Path) -> None:
     # z = b f / d: KITTI's baseline and focal length, disparity in 1/256 pixels, 0 where nothing was matched.
     values = np.array([[0, 256 * 40], [256 * 80 + 128, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
@@ -189,7 +190,7 @@ def test_stereo_disparity_is_metric(tmp_path):
     assert depth.valid.logical_not().nonzero().tolist() == [[2, 3]]
 
 
-def test_disparity_becomes_depth_with_the_median_asked_for(tmp_path):
+def test_disparity_becomes_depth_with_the_median_asked_for(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npy", 1000 / MAP)
     depth = read_depth(path, kind="disparity")
     assert not depth.is_metric
@@ -197,7 +198,7 @@ def test_disparity_becomes_depth_with_the_median_asked_for(tmp_path):
     assert read_depth(path, kind="disparity", median_depth=2.5).median == pytest.approx(2.5, rel=1e-5)
 
 
-def test_disparity_zero_is_far_and_negatives_are_shifted(tmp_path):
+def test_disparity_zero_is_far_and_negatives_are_shifted(tmp_path: Path) -> None:
     values = np.array([[0, 0, 1], [2, 4, 2]], dtype=np.float32)
     depth = read_depth(saved(tmp_path / "a.npy", values), kind="disparity")
     assert bool(depth.valid.all())
@@ -208,7 +209,7 @@ def test_disparity_zero_is_far_and_negatives_are_shifted(tmp_path):
         read_depth(tmp_path / "b.npy")
 
 
-def test_disparity_keeps_declared_holes_and_refuses_the_rest(tmp_path):
+def test_disparity_keeps_declared_holes_and_refuses_the_rest(tmp_path: Path) -> None:
     values = np.array([[np.nan, 1], [2, np.inf]])
     depth = read_depth(saved(tmp_path / "a.npy", values), kind="disparity", invalid=float("nan"))
     assert depth.valid.tolist() == [[False, True], [True, False]]
@@ -220,7 +221,7 @@ def test_disparity_keeps_declared_holes_and_refuses_the_rest(tmp_path):
     assert read_depth(saved(tmp_path / "c.npy", np.full((3, 3), 7.0)), kind="disparity").values.unique().tolist() == [1]
 
 
-def test_files_that_are_not_what_their_name_says(tmp_path):
+def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("1 2 3\n4 5 6\n")
     (tmp_path / "text.npz").write_text("1 2 3\n4 5 6\n")
     (tmp_path / "text.pfm").write_text("1 2 3\n4 5 6\n")
@@ -245,7 +246,7 @@ def test_files_that_are_not_what_their_name_says(tmp_path):
             read_depth(tmp_path / name)
 
 
-def test_sizes_that_lie_take_no_memory(tmp_path):
+def test_sizes_that_lie_take_no_memory(tmp_path: Path) -> None:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (9000, 9000)})
     (tmp_path / "cut.npy").write_bytes(stream.getvalue() + b"\0" * 100)
@@ -269,7 +270,7 @@ def test_sizes_that_lie_take_no_memory(tmp_path):
         read_depth(tmp_path / "huge.pfm")
 
 
-def test_pfm_headers(tmp_path):
+def test_pfm_headers(tmp_path: Path) -> None:
     body = MAP[::-1].astype("<f4").tobytes()
     for head in (b"Pf\n9 7\n-1\n", b"Pf\r\n9 7\r\n-1.000000\r\n", b"Pf 9 7 -0.00333 "):
         (tmp_path / "a.pfm").write_bytes(head + body)
@@ -288,7 +289,7 @@ def test_pfm_headers(tmp_path):
             read_depth(tmp_path / "a.pfm")
 
 
-def test_resizing_takes_the_nearest_centre_and_mixes_nothing():
+def test_resizing_takes_the_nearest_centre_and_mixes_nothing() -> None:
     values = torch.tensor([[1.0, 9.0], [0.0, 5.0]])
     depth = Depth(values, values > 0, True)
     bigger = depth.resize(6, 4)
@@ -306,7 +307,7 @@ def test_resizing_takes_the_nearest_centre_and_mixes_nothing():
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 90), st.integers(1, 90))
-def test_resizing_is_within_half_a_pixel(height, width, new_height, new_width):
+def test_resizing_is_within_half_a_pixel(height: int, width: int, new_height: int, new_width: int) -> None:
     values = (1 + torch.arange(height)[:, None] * 100 + torch.arange(width)).float()
     resized = Depth(values, values > 0, True).resize(new_width, new_height).values - 1
     rows, columns = resized // 100, resized % 100
@@ -316,7 +317,7 @@ def test_resizing_is_within_half_a_pixel(height, width, new_height, new_width):
     assert (columns - wanted_columns).abs().max() <= 0.5 + 1e-5
 
 
-def test_fit_takes_the_same_shape_and_refuses_another():
+def test_fit_takes_the_same_shape_and_refuses_another() -> None:
     depth = Depth(torch.ones(100, 150), torch.ones(100, 150, dtype=torch.bool), True)
     assert fit_depth(depth, 150, 100) is depth
     for width, height in [(300, 200), (1921, 1280), (75, 50), (76, 50), (451, 300)]:
@@ -327,7 +328,7 @@ def test_fit_takes_the_same_shape_and_refuses_another():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("depths")
 
 
@@ -342,13 +343,13 @@ def encoded(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "b.npz", "a.pfm", "a.png", "a.tiff"])
-def test_damaged_files_raise_nothing_else(folder, name):
+def test_damaged_files_raise_nothing_else(folder: Path, name: str) -> None:
     everything = encoded(folder)
     path = folder / f"damaged{Path(name).suffix}"
 
     @settings(max_examples=200, deadline=None)
     @given(damaged(everything[name], list(everything.values())), st.sampled_from([None, "depth", "disparity"]))
-    def run(content, kind):
+    def run(content: bytes, kind: DepthKind | None) -> None:
         path.write_bytes(content)
         depth = result_or_error(read_depth, path, kind=kind)
         if isinstance(depth, MvguideError):
@@ -364,7 +365,7 @@ def test_damaged_files_raise_nothing_else(folder, name):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.floats(width=64), min_size=4, max_size=12), st.sampled_from([None, "depth", "disparity"]))
-def test_hostile_numbers_raise_nothing_else(folder, numbers, kind):
+def test_hostile_numbers_raise_nothing_else(folder: Path, numbers: list[float], kind: DepthKind | None) -> None:
     path = folder / "numbers.npy"
     np.save(path, np.array(numbers[: len(numbers) // 2 * 2]).reshape(2, -1))
     try:
@@ -376,7 +377,7 @@ def test_hostile_numbers_raise_nothing_else(folder, numbers, kind):
 
 
 @needs_data
-def test_real_files_have_the_depth_that_their_sources_state():
+def test_real_files_have_the_depth_that_their_sources_state() -> None:
     redwood = read_depth(DATA / "redwood_rgbd/depth/00000.png", unit=0.001)
     assert (redwood.width, redwood.height) == (640, 480)
     assert redwood.median == pytest.approx(1.861, abs=1e-3)
@@ -402,25 +403,25 @@ def test_real_files_have_the_depth_that_their_sources_state():
 
 @needs_data
 @pytest.mark.parametrize("name", ["nvs_dynamic_street/depth/frame_000000.npy", "moon_single/moon.npy"])
-def test_undeclared_inverse_depth_is_refused_with_the_way_to_declare_it(name):
+def test_undeclared_inverse_depth_is_refused_with_the_way_to_declare_it(name: str) -> None:
     with pytest.raises(FileError, match=r"--depth_kind disparity"):
         read_depth(DATA / name)
 
 
 @needs_data
-def test_who_says_depth_is_believed_unless_it_is_negative():
+def test_who_says_depth_is_believed_unless_it_is_negative() -> None:
     assert read_depth(DATA / "nvs_dynamic_street/depth/frame_000000.npy", kind="depth").is_metric
     with pytest.raises(FileError, match="negative in"):
         read_depth(DATA / "moon_single/moon.npy", kind="depth")
 
 
-def test_struct_of_the_pfm_reader_matches_the_definition(tmp_path):
+def test_struct_of_the_pfm_reader_matches_the_definition(tmp_path: Path) -> None:
     # Two rows written by hand: the file's first row is the picture's last.
     (tmp_path / "a.pfm").write_bytes(b"Pf\n2 2\n1.0\n" + struct.pack(">4f", 3, 4, 1, 2))
     assert read_depth(tmp_path / "a.pfm", kind="depth").values.tolist() == [[1, 2], [3, 4]]
 
 
-def test_crops_keep_values_validity_and_unit(tmp_path):
+def test_crops_keep_values_validity_and_unit(tmp_path: Path) -> None:
     depth = Depth(torch.arange(12.0).view(3, 4), torch.arange(12).view(3, 4) > 0, is_metric=False)
     part = depth.crop(1, 2, 3, 1)
     assert part.values.tolist() == [[9, 10, 11]]
@@ -432,14 +433,14 @@ def test_crops_keep_values_validity_and_unit(tmp_path):
             depth.crop(*box)
 
 
-def test_depth_without_an_inverse_is_no_data(tmp_path):
+def test_depth_without_an_inverse_is_no_data(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no depth that can be told from 0 or infinity"):
         read_depth(saved(tmp_path / "a.npy", np.full((4, 4), 1e-40)), kind="depth")
     depth = read_depth(saved(tmp_path / "b.npy", np.array([[1e-40, 1.0]])), kind="depth")
     assert depth.valid.tolist() == [[False, True]]
 
 
-def test_how_much_a_map_was_enlarged_is_kept_and_bounded():
+def test_how_much_a_map_was_enlarged_is_kept_and_bounded() -> None:
     depth = Depth(torch.ones(3, 4), torch.ones(3, 4, dtype=torch.bool), True)
     fitted = fit_depth(depth, 64, 48)
     assert fitted.enlarged == 16

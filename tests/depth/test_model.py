@@ -1,4 +1,5 @@
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,13 +26,13 @@ def picture() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module", params=["relative", "metric"])
-def saved(request, tmp_path_factory):
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
     save_model(folder, request.param)
     return request.param, folder
 
 
-def by_hand(folder) -> torch.Tensor:
+def by_hand(folder: Path) -> torch.Tensor:
     """Processor, model and bicubic enlargement one after the other."""
     model = DepthAnythingForDepthEstimation.from_pretrained(folder).eval()
     array = (picture() * 255).round().byte().permute(1, 2, 0).numpy()
@@ -42,7 +43,7 @@ def by_hand(folder) -> torch.Tensor:
     return torch.nn.functional.interpolate(predicted[:, None], (60, 84), mode="bicubic")[0, 0]
 
 
-def test_the_result_is_that_of_processor_and_model_by_hand(saved):
+def test_the_result_is_that_of_processor_and_model_by_hand(saved: tuple[str, Path]) -> None:
     kind, folder = saved
     depth = estimate_depth(picture(), str(folder), device="cpu")
     expected = by_hand(folder)
@@ -62,12 +63,12 @@ def test_the_result_is_that_of_processor_and_model_by_hand(saved):
     assert np.corrcoef(1 / depth.values.flatten(), expected.flatten())[0, 1] > 0.99
 
 
-def test_a_model_is_loaded_once(saved):
+def test_a_model_is_loaded_once(saved: tuple[str, Path]) -> None:
     _, folder = saved
     assert load_depth_model(str(folder), "cpu") is load_depth_model(str(folder), "cpu")
 
 
-def test_kinds_come_from_the_configuration_and_not_from_the_name():
+def test_kinds_come_from_the_configuration_and_not_from_the_name() -> None:
     assert output_kind(DPTConfig()) == "disparity"
     assert output_kind(DPTConfig(add_projection=True)) == "depth"
     for name in ("zoedepth", "glpn", "depth_pro"):
@@ -78,7 +79,7 @@ def test_kinds_come_from_the_configuration_and_not_from_the_name():
         output_kind(AutoConfig.for_model("chmv2"))
 
 
-def test_models_that_are_not_there_are_refused_with_the_way_out(tmp_path):
+def test_models_that_are_not_there_are_refused_with_the_way_out(tmp_path: Path) -> None:
     for name in (tmp_path / "nothing", tmp_path):
         with pytest.raises(ModelError, match=r"cannot be loaded .*save_pretrained.*hub id.*--depth") as caught:
             estimate_depth(picture(), str(name), device="cpu")

@@ -36,7 +36,7 @@ def check(found: Depth, confidence: torch.Tensor) -> None:
 
 
 @needs_data
-def test_lego_with_the_range_found():
+def test_lego_with_the_range_found() -> None:
     images, cameras, truth = shrunk([lego(0), lego(1)], 320)
     found, confidence = plane_sweep(images, cameras)
     check(found, confidence)
@@ -46,7 +46,7 @@ def test_lego_with_the_range_found():
 
 
 @needs_data
-def test_redwood_with_the_range_found():
+def test_redwood_with_the_range_found() -> None:
     images, cameras, truth = shrunk([redwood(0), redwood(4)], 320)
     everything, confident = errors(*plane_sweep(images, cameras), truth)
     assert everything < 0.03
@@ -72,17 +72,18 @@ def colour_camera(index: int) -> PosedView:
 
 @needs_data
 @pytest.mark.parametrize(("frames", "most"), [((0, 20), 0.09), ((0, 40), 0.06)])
-def test_7_scenes_with_the_colour_camera(frames, most):
+def test_7_scenes_with_the_colour_camera(frames: tuple[int, ...], most: float) -> None:
     images, cameras, truth = shrunk([colour_camera(index) for index in frames], 320)
     _, confident = errors(*plane_sweep(images, cameras), truth)
     assert confident < most
 
 
 @pytest.mark.parametrize(("seed", "frames"), [(0, [0, 2]), (20, [0, 2]), (18, [2, 0]), (3, [0, 2, 3])])
-def test_rendered_scenes_have_their_exact_depth(seed, frames):
+def test_rendered_scenes_have_their_exact_depth(seed: int, frames: list[int]) -> None:
     scene = render_scenes([seed], size=128, frames=8, with_depth=True)
     images = scene.video[0, frames]
     cameras = Camera(scene.intrinsics[0].double(), scene.world_to_camera[0, frames].double(), 128, 128)
+    assert scene.depth is not None
     values = scene.depth[0, frames[0]]
     truth = Depth(values, values < 20, is_metric=True)  # without the sky
     everything, confident = errors(*plane_sweep(images, cameras), truth)
@@ -114,7 +115,7 @@ def two_planes() -> tuple[torch.Tensor, Camera, torch.Tensor]:
     return torch.stack(pictures), stack(cameras), truth
 
 
-def test_two_planes_are_found_to_a_hundredth_and_what_only_one_view_sees_is_not_trusted():
+def test_two_planes_are_found_to_a_hundredth_and_what_only_one_view_sees_is_not_trusted() -> None:
     images, cameras, truth = two_planes()
     found, confidence = plane_sweep(images, cameras, near=1.0, far=10.0)
     error = (found.values - truth).abs() / truth
@@ -128,7 +129,7 @@ def test_two_planes_are_found_to_a_hundredth_and_what_only_one_view_sees_is_not_
     assert torch.equal(found.values, again.values)
 
 
-def test_the_range_has_the_parallax_that_is_promised():
+def test_the_range_has_the_parallax_that_is_promised() -> None:
     _, cameras, _ = two_planes()
     near, far = depth_range(cameras, 0)
     assert far == pytest.approx(96 * 0.2 / 1)
@@ -145,7 +146,7 @@ def test_the_range_has_the_parallax_that_is_promised():
     assert near < 2 < far
 
 
-def test_what_cannot_be_swept_is_refused():
+def test_what_cannot_be_swept_is_refused() -> None:
     images, cameras, _ = two_planes()
     with pytest.raises(InputError, match="give .V, 3, H, W. with 2 or more"):
         plane_sweep(images[:1], cameras[[0]])

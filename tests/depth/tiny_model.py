@@ -1,6 +1,7 @@
 """A Depth Anything of a few thousand weights, saved and loaded as the published ones are."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessorPil
@@ -12,15 +13,16 @@ def processor() -> DPTImageProcessorPil:
 
 def network(kind: str) -> DepthAnythingForDepthEstimation:
     torch.manual_seed(0)
+    taken: dict[str, Any] = {"out_indices": [1, 2, 3, 4]}  # an option that the signature does not name
     backbone = Dinov2Config(
         hidden_size=16,
         num_hidden_layers=4,
         num_attention_heads=2,
         image_size=56,
         patch_size=14,
-        out_indices=[1, 2, 3, 4],
         reshape_hidden_states=False,
         apply_layernorm=True,
+        **taken,
     )
     config = DepthAnythingConfig(
         backbone_config=backbone,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvguide.diffusion.denoiser import CfgDenoiser, GaussianDenoiser
-from mvguide.diffusion.path import CosineVP, FlowMatching, LinearVP, NoisePath, VarianceExploding
+from mvguide.diffusion.path import CosineVP, FlowMatching, LinearVP, NoisePath, Prediction, VarianceExploding
 from mvguide.diffusion.sde import forward_sde, integrate, probability_flow, reverse_sde, score_of
 from mvguide.errors import InputError
 
@@ -23,7 +23,7 @@ def scalar(value: float) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["denoised", "epsilon", "score", "v", "flow"])
 @settings(max_examples=30, deadline=None)
 @given(level=st.floats(0.01, 0.98), seed=st.integers(0, 1000))
-def test_conversions_are_inverse(path: NoisePath, kind: str, level: float, seed: int) -> None:
+def test_conversions_are_inverse(path: NoisePath, kind: Prediction, level: float, seed: int) -> None:
     sigma = scalar(level * (100 if isinstance(path, VarianceExploding) else 1))
     generator = torch.Generator().manual_seed(seed)
     x0 = torch.randn(2, 3, 4, dtype=torch.float64, generator=generator)
@@ -54,7 +54,7 @@ def test_v_prediction_is_svds() -> None:
 
 
 @pytest.mark.parametrize("kind", ["v", "flow"])
-def test_v_and_flow_are_finite_without_signal(kind: str) -> None:
+def test_v_and_flow_are_finite_without_signal(kind: Prediction) -> None:
     for path in (FlowMatching(), LinearVP()):
         x = torch.randn(2, 5)
         assert torch.isfinite(path.to_denoised(torch.randn(2, 5), x, scalar(1.0), kind)).all()

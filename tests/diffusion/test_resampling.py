@@ -48,8 +48,8 @@ def test_noising_on_has_the_marginal_of_the_level(path: NoisePath) -> None:
 def test_the_marginal_stays_right(path: NoisePath, repeats: int) -> None:
     sigma, sigma_next = torch.tensor([0.7, 0.68], dtype=torch.float64)
     generator = seeded(1)
-    clean, noise = torch.randn(2, 1, 4, 1, 200, 250, generator=generator, dtype=torch.float64).unbind(0)
-    x = path.add_noise(MEAN + STD * clean, noise, sigma)
+    clean, first = torch.randn(2, 1, 4, 1, 200, 250, generator=generator, dtype=torch.float64).unbind(0)
+    x = path.add_noise(MEAN + STD * clean, first, sigma)
     seen: list[Tensor] = []
 
     def evaluate(x: Tensor, sigma: Tensor) -> Guided:

@@ -73,7 +73,9 @@ def test_missing_text_and_pickled_files_are_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(garbage=st.binary(max_size=300), flip=st.integers(0, 200), keep_header=st.booleans())
-def test_garbage_is_refused_with_a_sentence(tmp_path_factory, garbage: bytes, flip: int, keep_header: bool) -> None:
+def test_garbage_is_refused_with_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, garbage: bytes, flip: int, keep_header: bool
+) -> None:
     folder = tmp_path_factory.mktemp("garbage")
     path = folder / "s.npy"
     np.save(path, np.array([2.0, 1.0, 0.0]))

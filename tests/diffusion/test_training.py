@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mvguide.diffusion.denoiser import GaussianDenoiser
-from mvguide.diffusion.path import FlowMatching, LinearVP, VarianceExploding
+from mvguide.diffusion.path import FlowMatching, LinearVP, NoisePath, VarianceExploding
 from mvguide.diffusion.training import epsilon_loss, gamma_denoised, gamma_epsilon, gamma_v, score_matching_loss
 
 PATHS = [VarianceExploding(), LinearVP(), FlowMatching()]
@@ -14,7 +14,7 @@ each_path = pytest.mark.parametrize("path", PATHS, ids=["VE", "VP", "flow"])
 class Wrong:
     """A denoiser that is off on purpose."""
 
-    def __init__(self, path) -> None:
+    def __init__(self, path: NoisePath) -> None:
         self.path = path
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -29,7 +29,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @each_path
-def test_score_matching_is_the_weighted_distance_of_scores(path) -> None:
+def test_score_matching_is_the_weighted_distance_of_scores(path: NoisePath) -> None:
     x0, noise, sigma = batch()
     x = path.add_noise(x0, noise, sigma)
     score = path.from_denoised(Wrong(path)(x, sigma), x, sigma, "score")
@@ -40,7 +40,7 @@ def test_score_matching_is_the_weighted_distance_of_scores(path) -> None:
 
 
 @each_path
-def test_gammas_turn_it_into_the_other_losses(path) -> None:
+def test_gammas_turn_it_into_the_other_losses(path: NoisePath) -> None:
     x0, noise, sigma = batch()
     denoiser = Wrong(path)
     x = path.add_noise(x0, noise, sigma)
@@ -56,7 +56,7 @@ def test_gammas_turn_it_into_the_other_losses(path) -> None:
 
 
 @each_path
-def test_the_exact_denoiser_has_the_least_loss(path) -> None:
+def test_the_exact_denoiser_has_the_least_loss(path: NoisePath) -> None:
     generator = torch.Generator().manual_seed(1)
     x0 = 1.0 + 0.5 * torch.randn(200, 500, dtype=torch.float64, generator=generator)
     noise = torch.randn(200, 500, dtype=torch.float64, generator=generator)

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from scipy.ndimage import correlate1d, gaussian_filter
 from mvguide.errors import InputError
 from mvguide.evaluation.metrics import psnr, sharpness_ratio, ssim
 
+Metric = Callable[..., torch.Tensor]
 
-def pair(shape=(3, 24, 31), noise=0.1, seed=0):
+
+def pair(shape: tuple[int, ...] = (3, 24, 31), noise: float = 0.1, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     smooth = torch.rand(*shape, generator=generator, dtype=torch.float64)
     smooth = torch.from_numpy(gaussian_filter(smooth.numpy(), [0] * (len(shape) - 2) + [2, 2]))
@@ -17,7 +20,7 @@ def pair(shape=(3, 24, 31), noise=0.1, seed=0):
     return smooth, (smooth + noise * torch.randn(*shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
 
 
-def test_psnr_of_known_errors():
+def test_psnr_of_known_errors() -> None:
     a = torch.zeros(2, 3, 4, 5)
     b = a.clone()
     b[1] = 0.1
@@ -27,7 +30,7 @@ def test_psnr_of_known_errors():
     assert float(psnr(torch.zeros(3, 4, 4), half)) == pytest.approx(-10 * math.log10(0.125))
 
 
-def test_psnr_of_masked_pixels_only():
+def test_psnr_of_masked_pixels_only() -> None:
     a, b = pair()
     mask = torch.rand(24, 31, generator=torch.Generator().manual_seed(1)) > 0.4
     wanted = -10 * math.log10(float(((a - b) ** 2)[:, mask].mean()))
@@ -64,7 +67,7 @@ def plain_ssim(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> 
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.3])
-def test_ssim_is_the_standard_definition(noise):
+def test_ssim_is_the_standard_definition(noise: float) -> None:
     a, b = pair(noise=noise)
     wanted = np.mean([plain_ssim(p, q) for p, q in zip(a.numpy(), b.numpy(), strict=True)])
     assert float(ssim(a, b)) == pytest.approx(wanted, abs=1e-12)
@@ -72,20 +75,20 @@ def test_ssim_is_the_standard_definition(noise):
     assert ssim(a.expand(2, 4, 3, 24, 31), b.expand(2, 4, 3, 24, 31)).shape == (2, 4)
 
 
-def test_masked_ssim_is_the_definition_over_the_masked_pixels_of_each_window():
+def test_masked_ssim_is_the_definition_over_the_masked_pixels_of_each_window() -> None:
     a, b = pair()
     mask = torch.rand(24, 31, generator=torch.Generator().manual_seed(2)) > 0.3
     wanted = np.mean([plain_ssim(p, q, mask.numpy()) for p, q in zip(a.numpy(), b.numpy(), strict=True)])
     assert float(ssim(a, b, mask)) == pytest.approx(wanted, abs=1e-12)
 
 
-def test_ssim_window_agrees_with_scipy():
+def test_ssim_window_agrees_with_scipy() -> None:
     a, b = pair(shape=(1, 40, 40))
     offsets = np.arange(-5, 6)
     kernel = np.exp(-(offsets**2) / 4.5)
     kernel /= kernel.sum()
 
-    def blur(x):
+    def blur(x: np.ndarray) -> np.ndarray:
         return correlate1d(correlate1d(x, kernel, axis=0), kernel, axis=1)[5:-5, 5:-5]
 
     p, q = a[0].numpy(), b[0].numpy()
@@ -95,7 +98,7 @@ def test_ssim_window_agrees_with_scipy():
     assert float(ssim(a, b)) == pytest.approx(wanted, abs=1e-12)
 
 
-def test_ssim_limits_and_full_mask():
+def test_ssim_limits_and_full_mask() -> None:
     a, b = pair()
     assert float(ssim(a, a)) == pytest.approx(1, abs=1e-12)
     assert float(ssim(a, 1 - a)) < 0.2
@@ -104,7 +107,7 @@ def test_ssim_limits_and_full_mask():
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim, sharpness_ratio])
-def test_what_stands_in_the_holes_has_no_influence(metric):
+def test_what_stands_in_the_holes_has_no_influence(metric: Metric) -> None:
     a, b = pair()
     mask = torch.ones(24, 31, dtype=torch.bool)
     mask[5:12, 8:20] = False
@@ -117,7 +120,7 @@ def test_what_stands_in_the_holes_has_no_influence(metric):
     assert value != pytest.approx(float(metric(a, b)), rel=1e-6)
 
 
-def test_sharpness_falls_with_blur_and_scales_with_contrast():
+def test_sharpness_falls_with_blur_and_scales_with_contrast() -> None:
     a, _ = pair(shape=(3, 40, 40))
     blurred = torch.from_numpy(gaussian_filter(a.numpy(), [0, 3, 3]))
     assert float(sharpness_ratio(a, a)) == 1
@@ -140,12 +143,14 @@ def test_sharpness_falls_with_blur_and_scales_with_contrast():
         (((2, 3, 20, 20), (2, 3, 20, 20)), (5, 1, 20, 20), "does not fit"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(metric, shapes, mask, words):
+def test_shapes_that_do_not_fit_are_refused(
+    metric: Metric, shapes: tuple[tuple[int, ...], tuple[int, ...]], mask: tuple[int, ...] | None, words: str
+) -> None:
     with pytest.raises(InputError, match=words):
         metric(torch.zeros(shapes[0]), torch.zeros(shapes[1]), None if mask is None else torch.zeros(mask))
 
 
-def test_other_bad_input():
+def test_other_bad_input() -> None:
     with pytest.raises(InputError, match="at least 11 x 11, got 12 x 10"):
         ssim(torch.zeros(3, 10, 12), torch.zeros(3, 10, 12))
     with pytest.raises(InputError, match="at least 2 x 2"):

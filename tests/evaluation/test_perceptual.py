@@ -44,7 +44,7 @@ def reference(name: str, weights: dict[str, Tensor], a: Tensor, b: Tensor) -> Te
     trunk.load_state_dict({k.removeprefix("features."): v for k, v in weights.items() if k.startswith("features")})
     taps = [1, 4, 7, 9, 11] if name == "alex" else [3, 8, 15, 22, 29]
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
-    total = 0.0
+    total = torch.zeros(())
     for index, tap in enumerate(taps):
         seen = [trunk[: tap + 1]((2 * x - 1 - shift.view(3, 1, 1)) / scale.view(3, 1, 1)) for x in (a, b)]
         p, q = (x / (x.norm(dim=1, keepdim=True) + 1e-10) for x in seen)

@@ -1,6 +1,7 @@
 """Which frames and regions count, and how errors are drawn."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -32,10 +33,13 @@ def test_given_frames_and_other_regions_do_not_count() -> None:
     found = score_video(frames, known)
     assert found.means["psnr seen"] == 100
     assert found.means["psnr holes"] == pytest.approx((20 + 13.979) / 2, abs=1e-2)
-    assert found.per_frame["psnr whole"][0] < 10
+    whole, ratio = found.per_frame["psnr whole"][0], found.temporal["flicker ratio"]
+    assert whole is not None
+    assert whole < 10
     assert found.means["ssim seen"] == pytest.approx(1)
     assert found.temporal["reprojection"] is None
-    assert found.temporal["flicker ratio"] > 1
+    assert ratio is not None
+    assert ratio > 1
 
 
 @pytest.mark.parametrize(("pinned", "measured"), [([True, False, False], True), ([True, False, True], False)])
@@ -76,7 +80,10 @@ def test_errors_are_drawn_by_their_size_with_a_line_around_holes() -> None:
 
 
 def test_tables_leave_out_what_nobody_has() -> None:
-    rows = {"a": {"psnr whole": 20.123, "seconds": None}, "b": {"psnr whole": None, "registered": "3 | 4"}}
+    rows: dict[str, dict[str, Any]] = {
+        "a": {"psnr whole": 20.123, "seconds": None},
+        "b": {"psnr whole": None, "registered": "3 | 4"},
+    }
     assert table("", rows, ["psnr whole", "seconds", "registered"]).splitlines() == [
         "|  | psnr whole | registered |",
         "|---|---|---|",

@@ -1,4 +1,6 @@
 import os
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
@@ -6,11 +8,11 @@ from mvguide.errors import FileError, OutputError
 from mvguide.files.atomic import atomic_path, check_writable, output_folder
 
 
-def tree(folder):
+def tree(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*"))
 
 
-def test_the_result_appears_whole_and_alone(tmp_path):
+def test_the_result_appears_whole_and_alone(tmp_path: Path) -> None:
     target = tmp_path / "new" / "deep" / "a.npz"
     with atomic_path(target) as temporary:
         assert temporary.suffix == ".npz"
@@ -20,14 +22,14 @@ def test_the_result_appears_whole_and_alone(tmp_path):
     assert tree(tmp_path) == ["new", "new/deep", "new/deep/a.npz"]
 
 
-def fail_halfway(result, error):
+def fail_halfway(result: AbstractContextManager[Path], error: type[BaseException]) -> None:
     with result as temporary:
         (temporary / "half.txt" if temporary.is_dir() else temporary).write_text("half")
         raise error("stop")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, FileError])
-def test_a_failure_leaves_the_old_result_and_nothing_else(tmp_path, error):
+def test_a_failure_leaves_the_old_result_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(error):
@@ -39,7 +41,7 @@ def test_a_failure_leaves_the_old_result_and_nothing_else(tmp_path, error):
     assert tree(tmp_path) == ["a.txt"]
 
 
-def test_a_disk_error_becomes_a_sentence(tmp_path):
+def test_a_disk_error_becomes_a_sentence(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"a\.txt cannot be written \(No space left on device\)"),
         atomic_path(tmp_path / "a.txt"),
@@ -50,7 +52,7 @@ def test_a_disk_error_becomes_a_sentence(tmp_path):
     assert tree(tmp_path) == []
 
 
-def test_a_link_is_followed(tmp_path):
+def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
     with atomic_path(tmp_path / "link.txt") as temporary:
@@ -59,7 +61,7 @@ def test_a_link_is_followed(tmp_path):
     assert (tmp_path / "real.txt").read_text() == "new"
 
 
-def test_relative_paths(tmp_path, monkeypatch):
+def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with atomic_path("a.txt") as temporary:
         temporary.write_text("x")
@@ -70,35 +72,36 @@ def test_relative_paths(tmp_path, monkeypatch):
     assert tree(tmp_path) == ["a.txt", "c.txt", "out", "out/b.txt"]
 
 
-def test_check_writable_says_what_is_wrong_and_creates_nothing(tmp_path):
+def test_check_writable_says_what_is_wrong_and_creates_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     before = tree(tmp_path)
     assert check_writable(tmp_path / "folder", folder=True) == tmp_path / "folder"
     check_writable(tmp_path / "new" / "deep", folder=True)
     check_writable(tmp_path / "file")
-    for path, folder, words in [
+    cases: list[tuple[str | Path, bool, str]] = [
         (tmp_path / "file", True, r"output folder .*file is an existing file"),
         (tmp_path / "folder", False, r"output file .*folder is an existing folder"),
         (tmp_path / "file" / "below", True, r"file is not a folder"),
         (tmp_path / "file" / "below" / "more.txt", False, r"file is not a folder"),
         ("a\0b", False, r"cannot be written"),
         (os.devnull, False, r"is a pipe or a device"),
-    ]:
+    ]
+    for path, folder, words in cases:
         with pytest.raises(OutputError, match=words):
             check_writable(path, folder=folder)
     assert tree(tmp_path) == before
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that nobody can write to")  # noqa: PTH112
-def test_a_folder_that_cannot_be_written_is_refused_for_the_administrator_too():
+def test_a_folder_that_cannot_be_written_is_refused_for_the_administrator_too() -> None:
     with pytest.raises(OutputError, match=r"cannot be written: folder /proc/self refuses new files"):
         check_writable("/proc/self/out.txt")
     with pytest.raises(OutputError, match=r"cannot be written"), output_folder("/proc/self/out"):
         pytest.fail("must be refused before any work")
 
 
-def test_a_fresh_output_folder_appears_at_the_end(tmp_path):
+def test_a_fresh_output_folder_appears_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "a" / "out"
     with output_folder(target) as folder:
         (folder / "frames").mkdir()
@@ -109,7 +112,7 @@ def test_a_fresh_output_folder_appears_at_the_end(tmp_path):
     assert tree(tmp_path / "a") == ["out", *(f"out/{name}" for name in tree(target))]
 
 
-def test_an_existing_output_folder_loses_only_what_is_replaced_or_stale(tmp_path):
+def test_an_existing_output_folder_loses_only_what_is_replaced_or_stale(tmp_path: Path) -> None:
     target = tmp_path / "out"
     (target / "frames").mkdir(parents=True)
     for name in ("frames/0000.png", "frames/0001.png", "frames/notes.txt", "mine.txt", "report.json"):
@@ -130,7 +133,7 @@ def test_an_existing_output_folder_loses_only_what_is_replaced_or_stale(tmp_path
     assert tree(tmp_path) == ["out", *(f"out/{name}" for name in tree(target))]
 
 
-def test_a_failure_leaves_the_folder_as_it_was(tmp_path):
+def test_a_failure_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     target = tmp_path / "out"
     with pytest.raises(RuntimeError):
         fail_halfway(output_folder(target / "deep"), RuntimeError)
@@ -144,13 +147,13 @@ def test_a_failure_leaves_the_folder_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("clash", ["file", "folder"])
-def test_clashes_are_found_before_anything_moves(tmp_path, clash):
+def test_clashes_are_found_before_anything_moves(tmp_path: Path, clash: str) -> None:
     target = tmp_path / "out"
     target.mkdir()
     (target / "x").mkdir() if clash == "folder" else (target / "x").write_text("old")
     (target / "a.txt").write_text("old")
 
-    def write():
+    def write() -> None:
         with output_folder(target) as folder:
             (folder / "a.txt").write_text("new")
             if clash == "folder":

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def strays(place: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["exchange", "two renames", "one by one", "mounted"])
-def test_a_result_that_is_replaced_is_never_a_mixture(tmp_path, mode):
+def test_a_result_that_is_replaced_is_never_a_mixture(tmp_path: Path, mode: str) -> None:
     target = tmp_path / "place" / "out"
     target.mkdir(parents=True)
     for name, text in MINE.items():
@@ -76,6 +77,8 @@ def test_a_result_that_is_replaced_is_never_a_mixture(tmp_path, mode):
     chance, seen = random.Random(1), {0}
     for kill in range(24):
         writer = write(target, mode, 1000 * kill + 1, 900)
+        assert writer.stdout is not None
+        assert writer.stderr is not None
         assert writer.stdout.readline() == "ready\n", writer.stderr.read()
         time.sleep(chance.uniform(0, 0.03))
         writer.kill()
@@ -86,12 +89,13 @@ def test_a_result_that_is_replaced_is_never_a_mixture(tmp_path, mode):
         seen.add(version_of(target))
     assert len(seen) > 12, "most kills came after a replacement"
     last = write(target, mode, 50_001, 1)
+    assert last.stderr is not None
     assert last.wait() == 0, last.stderr.read()
     assert version_of(target) == 50_001
     assert strays(tmp_path) == []
 
 
-def test_the_folder_is_replaced_in_one_rename_here(tmp_path):
+def test_the_folder_is_replaced_in_one_rename_here(tmp_path: Path) -> None:
     """A reader that opened the older folder keeps it whole; the new one is another folder."""
     target = tmp_path / "out"
     target.mkdir(mode=0o750)
@@ -103,7 +107,7 @@ def test_the_folder_is_replaced_in_one_rename_here(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o750
 
 
-def test_what_is_carried_over_is_not_copied_and_links_stay_links(tmp_path):
+def test_what_is_carried_over_is_not_copied_and_links_stay_links(tmp_path: Path) -> None:
     target = tmp_path / "out"
     (target / "render" / "empty").mkdir(parents=True)
     (target / "render" / "big.mp4").write_text("film")
@@ -117,7 +121,7 @@ def test_what_is_carried_over_is_not_copied_and_links_stay_links(tmp_path):
     assert os.readlink(target / "link") == "render/big.mp4"  # noqa: PTH115
 
 
-def test_a_link_to_the_folder_stays(tmp_path):
+def test_a_link_to_the_folder_stays(tmp_path: Path) -> None:
     (tmp_path / "disk" / "out").mkdir(parents=True)
     (tmp_path / "out").symlink_to("disk/out")
     with output_folder(tmp_path / "out") as folder:
@@ -137,16 +141,19 @@ with claim_folder(sys.argv[1]) as folder, atomic_path(sys.argv[1] + ".npz") as f
 
 
 @pytest.fixture
-def holder(tmp_path):
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A run that has the folder `out` and writes `out.npz`."""
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "out")], stdout=subprocess.PIPE)
+    assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     yield process
     process.kill()
     process.wait()
 
 
-def test_a_second_run_into_the_folder_is_refused_and_the_first_is_named(tmp_path, holder):
+def test_a_second_run_into_the_folder_is_refused_and_the_first_is_named(
+    tmp_path: Path, holder: subprocess.Popen[bytes]
+) -> None:
     words = rf"out is in use by another run \(process {holder.pid} on .* since 20\d\d-.*\); wait"
     for enter in (claim_folder, output_folder):
         with pytest.raises(OutputError, match=words), enter(tmp_path / "out"):
@@ -163,7 +170,7 @@ def test_a_second_run_into_the_folder_is_refused_and_the_first_is_named(tmp_path
     assert strays(tmp_path) == []
 
 
-def test_a_run_holds_its_folder_and_those_inside_it(tmp_path):
+def test_a_run_holds_its_folder_and_those_inside_it(tmp_path: Path) -> None:
     with claim_folder(tmp_path / "a" / "out") as out:
         assert not out.exists()
         for inner in (out / "render", out, out):
@@ -176,7 +183,7 @@ def test_a_run_holds_its_folder_and_those_inside_it(tmp_path):
     assert strays(tmp_path) == []
 
 
-def test_two_threads_of_one_process_are_two_runs(tmp_path):
+def test_two_threads_of_one_process_are_two_runs(tmp_path: Path) -> None:
     def write() -> None:
         with output_folder(tmp_path / "out"):
             pytest.fail("two runs in one folder")
@@ -187,13 +194,13 @@ def test_two_threads_of_one_process_are_two_runs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_claim_without_a_result_leaves_nothing(tmp_path):
+def test_a_claim_without_a_result_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), claim_folder(tmp_path / "new" / "deep" / "out"):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_leftovers_of_killed_runs_go_and_other_hidden_files_stay(tmp_path):
+def test_leftovers_of_killed_runs_go_and_other_hidden_files_stay(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()
     (tmp_path / ".out.0123abcd.partial" / "images").mkdir(parents=True)
@@ -216,7 +223,7 @@ def test_leftovers_of_killed_runs_go_and_other_hidden_files_stay(tmp_path):
     ]
 
 
-def test_names_as_long_as_the_disk_allows(tmp_path):
+def test_names_as_long_as_the_disk_allows(tmp_path: Path) -> None:
     target = tmp_path / ("\N{GRINNING FACE}" * 60)
     for text in ("old", "new"):
         with output_folder(target) as folder:
@@ -258,7 +265,7 @@ except KeyboardInterrupt as error:
 
 @pytest.mark.parametrize("where", ["filling", "replacing", "second"])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_stopped_run_cleans_up_and_says_what_was_written(tmp_path, where, name):
+def test_a_stopped_run_cleans_up_and_says_what_was_written(tmp_path: Path, where: str, name: str) -> None:
     number = int(getattr(signal, name))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.txt").write_text("old")
@@ -276,7 +283,7 @@ def test_a_stopped_run_cleans_up_and_says_what_was_written(tmp_path, where, name
     assert strays(tmp_path) == []
 
 
-def test_a_signal_that_is_ignored_stays_ignored():
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
     from mvguide.files.stopping import stoppable
 
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -1,5 +1,6 @@
 import builtins
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvguide.depth.maps import read_depth
+from mvguide.depth.maps import DepthKind, read_depth
 from mvguide.errors import FileError, MvguideError
 from mvguide.files.depth_formats import read_stored
 from tests.mutations import damaged, result_or_error
@@ -19,7 +20,7 @@ OpenEXR = pytest.importorskip("OpenEXR")
 MAP = (12 / (2 + np.arange(7)[:, None] * 0.5 + np.arange(9) * 0.1)).astype(np.float32)
 
 
-def write(path: Path, channels: dict[str, np.ndarray], compression=OpenEXR.ZIP_COMPRESSION) -> Path:
+def write(path: Path, channels: dict[str, np.ndarray], compression: Any = OpenEXR.ZIP_COMPRESSION) -> Path:
     header = {"compression": compression, "type": OpenEXR.scanlineimage}
     OpenEXR.File(header, {name: np.ascontiguousarray(values) for name, values in channels.items()}).write(str(path))
     return path
@@ -39,7 +40,7 @@ def write(path: Path, channels: dict[str, np.ndarray], compression=OpenEXR.ZIP_C
     ],
     ids=lambda channels: "+".join(channels),
 )
-def test_the_depth_channel_is_found_and_comes_back_exactly(tmp_path, channels):
+def test_the_depth_channel_is_found_and_comes_back_exactly(tmp_path: Path, channels: dict[str, np.ndarray]) -> None:
     depth = read_depth(write(tmp_path / "a.EXR", channels), kind="depth")
     assert depth.is_metric
     assert np.array_equal(depth.values.numpy(), MAP)
@@ -47,14 +48,14 @@ def test_the_depth_channel_is_found_and_comes_back_exactly(tmp_path, channels):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint32])
 @pytest.mark.parametrize("compression", ["NO", "RLE", "ZIPS", "ZIP", "PIZ"])
-def test_number_types_and_packings(tmp_path, dtype, compression):
+def test_number_types_and_packings(tmp_path: Path, dtype: type[np.generic], compression: str) -> None:
     values = (MAP * 100).astype(dtype)
     stored = read_stored(write(tmp_path / "a.exr", {"Z": values}, getattr(OpenEXR, f"{compression}_COMPRESSION")))
     assert stored.dtype == dtype
     assert np.array_equal(stored, values)
 
 
-def test_marks_of_no_data_count(tmp_path):
+def test_marks_of_no_data_count(tmp_path: Path) -> None:
     values = MAP.copy()
     values[0, :3] = [0, np.inf, 1e10]
     depth = read_depth(write(tmp_path / "a.exr", {"Z": values}), invalid=1e10)
@@ -69,12 +70,12 @@ def test_marks_of_no_data_count(tmp_path):
         ({"a.Z": MAP, "b.Z": MAP}, "has the channels 'a.Z', 'b.Z'"),
     ],
 )
-def test_files_that_are_no_depth_map(tmp_path, channels, words):
+def test_files_that_are_no_depth_map(tmp_path: Path, channels: dict[str, np.ndarray], words: str) -> None:
     with pytest.raises(FileError, match=words):
         read_depth(write(tmp_path / "a.exr", channels))
 
 
-def test_sizes_that_lie_take_no_memory(tmp_path):
+def test_sizes_that_lie_take_no_memory(tmp_path: Path) -> None:
     data = bytearray(write(tmp_path / "a.exr", {"Z": MAP}).read_bytes())
     place = data.index(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4
     for corner, words in (((9999, 9999), "bytes cannot hold"), ((2**30, 2**30), "says|cannot be read")):
@@ -84,11 +85,11 @@ def test_sizes_that_lie_take_no_memory(tmp_path):
             read_depth(tmp_path / "b.exr")
 
 
-def test_without_the_package_one_sentence_says_what_to_install(tmp_path, monkeypatch):
+def test_without_the_package_one_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.exr", {"Z": MAP})
     real = builtins.__import__
 
-    def without(name, *arguments, **options):
+    def without(name: str, *arguments: Any, **options: Any) -> Any:
         if name == "OpenEXR":
             raise ImportError("No module named 'OpenEXR'")
         return real(name, *arguments, **options)
@@ -99,11 +100,11 @@ def test_without_the_package_one_sentence_says_what_to_install(tmp_path, monkeyp
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("exr")
 
 
-def test_damaged_files_raise_nothing_else(folder):
+def test_damaged_files_raise_nothing_else(folder: Path) -> None:
     originals = [
         write(folder / f"{k}.exr", channels, compression).read_bytes()
         for k, (channels, compression) in enumerate(
@@ -118,7 +119,7 @@ def test_damaged_files_raise_nothing_else(folder):
 
     @settings(max_examples=250, deadline=None)
     @given(st.sampled_from(originals).flatmap(damaged), st.sampled_from([None, "depth", "disparity"]))
-    def run(content, kind):
+    def run(content: bytes, kind: DepthKind | None) -> None:
         path.write_bytes(content)
         depth = result_or_error(read_depth, path, kind=kind)
         if isinstance(depth, MvguideError):
@@ -130,7 +131,7 @@ def test_damaged_files_raise_nothing_else(folder):
     run()
 
 
-def test_tiff_of_two_channels_is_refused_and_one_is_read(tmp_path):
+def test_tiff_of_two_channels_is_refused_and_one_is_read(tmp_path: Path) -> None:
     Image.fromarray(MAP).save(tmp_path / "a.tif")
     assert np.array_equal(read_depth(tmp_path / "a.tif").values.numpy(), MAP)
     Image.fromarray((np.stack([MAP, MAP + 1], -1) * 20).astype(np.uint8), "LA").save(tmp_path / "b.tif")

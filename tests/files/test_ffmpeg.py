@@ -1,6 +1,8 @@
 """An ffmpeg that is missing, hangs, or is killed."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
@@ -17,14 +19,14 @@ PPM = "printf 'P6\\n2 1\\n255\\n123456'; printf 'P6\\n2 1\\n255\\n123456'"
 
 
 @pytest.fixture
-def given(tmp_path):
+def given(tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in" / "a.mp4", FRAMES, 8)
     return tmp_path / "in" / "a.mp4"
 
 
 @pytest.fixture
-def program(tmp_path, monkeypatch):
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Put a shell script in the place of ffmpeg."""
 
     def replace(script: str) -> None:
@@ -40,7 +42,9 @@ def program(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "script", ["sleep 600 & wait", f"{PPM}; sleep 600", "trap '' TERM; cat > /dev/null; sleep 600"]
 )
-def test_a_program_that_hangs_is_ended(tmp_path, given, program, script):
+def test_a_program_that_hangs_is_ended(
+    tmp_path: Path, given: Path, program: Callable[[str], None], script: str
+) -> None:
     program(script)
     start = time.monotonic()
     with pytest.raises(FileError, match=r"a\.mp4 cannot be read \(ffmpeg made no progress for 2 seconds and was ended"):
@@ -51,13 +55,15 @@ def test_a_program_that_hangs_is_ended(tmp_path, given, program, script):
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_slow_is_not_stuck(given, program):
+def test_slow_is_not_stuck(given: Path, program: Callable[[str], None]) -> None:
     program(f"{PPM}; sleep 1.4; {PPM}; sleep 1.4; {PPM}")
     assert read_video(given).shape == (6, 3, 1, 2)
 
 
 @pytest.mark.parametrize("place", ["nowhere/ffmpeg", "in/a.mp4"])
-def test_a_program_that_cannot_be_started_is_named_with_the_users_path(tmp_path, given, monkeypatch, place):
+def test_a_program_that_cannot_be_started_is_named_with_the_users_path(
+    tmp_path: Path, given: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / place))
     words = rf"the program ffmpeg cannot be started \({tmp_path / place}: (No such file|Permission).*IMAGEIO_FFMPEG_EXE"
     with pytest.raises(FileError, match=rf"video {given} cannot be read: {words}"):
@@ -72,7 +78,7 @@ def test_a_program_that_cannot_be_started_is_named_with_the_users_path(tmp_path,
     assert sorted(file.name for file in tmp_path.iterdir()) == ["in"]
 
 
-def test_there_is_no_program_at_all(given, monkeypatch):
+def test_there_is_no_program_at_all(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise RuntimeError("No ffmpeg exe could be found")
 
@@ -81,7 +87,9 @@ def test_there_is_no_program_at_all(given, monkeypatch):
         read_video(given)
 
 
-def test_a_program_that_is_killed_does_not_give_half_a_video(tmp_path, given, program):
+def test_a_program_that_is_killed_does_not_give_half_a_video(
+    tmp_path: Path, given: Path, program: Callable[[str], None]
+) -> None:
     program(f"{PPM}; kill -9 $$")
     with pytest.raises(FileError, match=r"a\.mp4 cannot be read \(ffmpeg was ended by SIGKILL\)"):
         read_video(given)
@@ -91,7 +99,7 @@ def test_a_program_that_is_killed_does_not_give_half_a_video(tmp_path, given, pr
 
 
 @pytest.mark.parametrize("odd", [0, 1])
-def test_the_pixels_are_those_that_imageio_gives(tmp_path, odd):
+def test_the_pixels_are_those_that_imageio_gives(tmp_path: Path, odd: int) -> None:
     frames = torch.rand(3, 3, 20, 24 + 2 * odd, generator=torch.Generator().manual_seed(0))
     for name in ("a.mp4", "a.mkv"):
         write_video(tmp_path / name, frames, 8)
@@ -102,7 +110,7 @@ def test_the_pixels_are_those_that_imageio_gives(tmp_path, odd):
         assert np.array_equal(found, wanted)
 
 
-def test_a_turned_phone_video_is_read_upright(tmp_path):
+def test_a_turned_phone_video_is_read_upright(tmp_path: Path) -> None:
     import subprocess
 
     write_video(tmp_path / "a.mp4", torch.rand(2, 3, 16, 32), 8)

@@ -3,6 +3,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,9 +38,10 @@ def png_bytes(values: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
-def test_colour_is_read_exactly(tmp_path, suffix):
+def test_colour_is_read_exactly(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(COLOUR).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(COLOUR).save(path, **options)
     image = read_image(path)
     assert image.dtype == torch.float32
     assert image.shape == (3, 6, 9)
@@ -48,21 +50,21 @@ def test_colour_is_read_exactly(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr"])
-def test_other_modes_agree_with_their_rgb(tmp_path, mode):
+def test_other_modes_agree_with_their_rgb(tmp_path: Path, mode: str) -> None:
     picture = Image.fromarray(COLOUR).convert(mode)
     path = tmp_path / "a.tiff"
     picture.save(path)
     assert torch.equal(read_image(path), as_tensor(np.asarray(picture.convert("RGB"))))
 
 
-def test_cmyk_jpeg_keeps_its_colours(tmp_path):
+def test_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
     flat = Image.new("RGB", (32, 32), (200, 60, 30))
     flat.convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     assert (read_image(tmp_path / "a.jpg")[:, 16, 16] * 255 - torch.tensor([200.0, 60, 30])).abs().max() < 4
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_parts_lie_over_white(tmp_path, mode):
+def test_transparent_parts_lie_over_white(tmp_path: Path, mode: str) -> None:
     alpha = RANDOM.integers(0, 256, (6, 9), dtype=np.uint8)
     alpha[0] = 0
     picture = Image.fromarray(COLOUR).convert("L" if mode == "LA" else "RGB")
@@ -78,7 +80,7 @@ def test_transparent_parts_lie_over_white(tmp_path, mode):
     assert torch.equal(read_alpha, torch.from_numpy(alpha[None].astype(np.float32)) / 255)
 
 
-def test_palette_with_a_transparent_colour(tmp_path):
+def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     picture = Image.new("P", (4, 2), 1)
     picture.putpalette([255, 0, 0, 0, 0, 255])
     picture.putpixel((0, 0), 0)
@@ -89,7 +91,7 @@ def test_palette_with_a_transparent_colour(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
-def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
+def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.array([[0, 255, 256], [1000, 40000, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / f"a.{suffix}")
     image = read_image(tmp_path / f"a.{suffix}")
@@ -97,7 +99,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
-def test_16_bit_colour_keeps_its_upper_8_bits(tmp_path, channels):
+def test_16_bit_colour_keeps_its_upper_8_bits(tmp_path: Path, channels: int) -> None:
     values = RANDOM.integers(0, 65536, (3, 5, channels), dtype=np.uint16)
     (tmp_path / "a.png").write_bytes(png_bytes(values))
     scaled = values / 65535
@@ -109,8 +111,8 @@ def test_16_bit_colour_keeps_its_upper_8_bits(tmp_path, channels):
 
 @pytest.mark.parametrize("depth", ["L", "I;16", "RGB"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, orientation, depth):
-    upright = RANDOM.integers(0, 256, (4, 7, 3) if depth == "RGB" else (4, 7), dtype=np.uint8)
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, depth: str) -> None:
+    upright: np.ndarray = RANDOM.integers(0, 256, (4, 7, 3) if depth == "RGB" else (4, 7), dtype=np.uint8)
     upright = upright.astype(np.uint16) * 200 if depth == "I;16" else upright
     # What a camera stores, from the definition of the tag: where row 0 and column 0 of the stored picture lie.
     stored = {
@@ -133,7 +135,7 @@ def test_exif_orientation_is_applied(tmp_path, orientation, depth):
     assert np.abs(image.permute(1, 2, 0).numpy() - wanted / top).max() < 1e-6
 
 
-def test_jpeg_from_a_phone_held_upright(tmp_path):
+def test_jpeg_from_a_phone_held_upright(tmp_path: Path) -> None:
     scene = Image.new("RGB", (40, 64), "white")
     scene.paste("red", (0, 0, 40, 16))  # a red sky
     exif = Image.Exif()
@@ -145,7 +147,7 @@ def test_jpeg_from_a_phone_held_upright(tmp_path):
     assert image[1, 24:].min() > 0.9
 
 
-def test_float_tiff_in_range_is_read_and_others_are_refused(tmp_path):
+def test_float_tiff_in_range_is_read_and_others_are_refused(tmp_path: Path) -> None:
     values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     Image.fromarray(values).save(tmp_path / "a.tiff")
     assert np.array_equal(read_image(tmp_path / "a.tiff")[1].numpy(), values)
@@ -157,7 +159,7 @@ def test_float_tiff_in_range_is_read_and_others_are_refused(tmp_path):
         read_image(tmp_path / "c.tiff")
 
 
-def test_what_is_not_a_picture_is_refused_with_a_sentence(tmp_path):
+def test_what_is_not_a_picture_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"picture .*none\.png does not exist"):
         read_image(tmp_path / "none.png")
     with pytest.raises(FileError, match=r"is a folder"):
@@ -174,14 +176,14 @@ def test_what_is_not_a_picture_is_refused_with_a_sentence(tmp_path):
         read_image(tmp_path / "text.png" / "below.png")
 
 
-def test_a_pipe_does_not_hang(tmp_path):
+def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(FileError, match=r"is a pipe or a device"):
         read_image(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff", "gif", "bmp"])
-def test_truncated_pictures_are_refused(tmp_path, suffix):
+def test_truncated_pictures_are_refused(tmp_path: Path, suffix: str) -> None:
     buffer = io.BytesIO()
     name = {"jpg": "jpeg"}.get(suffix, suffix)
     Image.fromarray(RANDOM.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(buffer, name)
@@ -191,7 +193,7 @@ def test_truncated_pictures_are_refused(tmp_path, suffix):
         read_image(tmp_path / f"a.{suffix}")
 
 
-def test_decompression_bombs_are_refused_from_the_header(tmp_path, monkeypatch):
+def test_decompression_bombs_are_refused_from_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -205,7 +207,7 @@ def test_decompression_bombs_are_refused_from_the_header(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("images")
 
 
@@ -226,7 +228,7 @@ ENCODED = encoded()
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(ENCODED).flatmap(lambda content: damaged(content, ENCODED)))
-def test_damaged_pictures_raise_nothing_else(folder, content):
+def test_damaged_pictures_raise_nothing_else(folder: Path, content: bytes) -> None:
     path = folder / "damaged.png"
     path.write_bytes(content)
     image = result_or_error(read_image, path)
@@ -241,20 +243,20 @@ def test_damaged_pictures_raise_nothing_else(folder, content):
 
 
 @pytest.mark.parametrize("layout", ["chw", "hwc", "numpy", "bytes"])
-def test_png_round_trip(tmp_path, layout):
+def test_png_round_trip(tmp_path: Path, layout: str) -> None:
     image = as_tensor(COLOUR)
-    given_image = {
+    layouts: dict[str, torch.Tensor | np.ndarray] = {
         "chw": image,
         "hwc": image.permute(1, 2, 0),
         "numpy": image.numpy().astype(np.float64),
         "bytes": torch.from_numpy(COLOUR),
-    }[layout]
-    write_png(tmp_path / "new" / "a.png", given_image)
+    }
+    write_png(tmp_path / "new" / "a.png", layouts[layout])
     assert torch.equal(read_image(tmp_path / "new" / "a.png"), image)
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.png"]
 
 
-def test_write_png_clips_rounds_and_takes_grey(tmp_path):
+def test_write_png_clips_rounds_and_takes_grey(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", torch.tensor([[-1.0, 2.0, 0.5, 0.999]], dtype=torch.float16))
     picture = Image.open(tmp_path / "a.png")
     assert picture.mode == "L"
@@ -273,13 +275,13 @@ def test_write_png_clips_rounds_and_takes_grey(tmp_path):
         (torch.zeros(3, 2, 2, dtype=torch.int64), "int64"),
     ],
 )
-def test_write_png_refuses_what_is_no_picture(tmp_path, image, words):
+def test_write_png_refuses_what_is_no_picture(tmp_path: Path, image: torch.Tensor, words: str) -> None:
     with pytest.raises(InputError, match=words):
         write_png(tmp_path / "a.png", image)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_write_png_says_where_it_cannot_write(tmp_path):
+def test_write_png_says_where_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.png"):
         write_png(tmp_path / "a.jpg", torch.zeros(3, 2, 2))
     (tmp_path / "file").write_text("x")

@@ -5,6 +5,8 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ TRANSFORMS = """{"fl_x": 10, "frames": [{"file_path": "a.png",
 
 
 @pytest.fixture
-def started(tmp_path, monkeypatch):
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that is there once Ghostscript was started."""
     program, marker = tmp_path / "bin" / "gs", tmp_path / "started"
     program.parent.mkdir()
@@ -35,21 +37,23 @@ def started(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("reader", [read_image, read_depth])
-def test_a_png_that_is_postscript_starts_no_program(tmp_path, started, reader):
+def test_a_png_that_is_postscript_starts_no_program(
+    tmp_path: Path, started: Path, reader: Callable[[Path], object]
+) -> None:
     (tmp_path / "a.png").write_bytes(EPS)
     with pytest.raises(FileError, match=r"a\.png cannot be read \(UnidentifiedImageError"):
         reader(tmp_path / "a.png")
     assert not started.exists()
 
 
-def test_the_size_of_a_capture_is_not_asked_of_postscript(tmp_path, started):
+def test_the_size_of_a_capture_is_not_asked_of_postscript(tmp_path: Path, started: Path) -> None:
     (tmp_path / "a.png").write_bytes(EPS)
     (tmp_path / "transforms.json").write_text(TRANSFORMS)
     with pytest.raises(FileError, match=r"a\.png cannot be read \(UnidentifiedImageError"):
         read_posed_transforms(tmp_path / "transforms.json")
 
 
-def test_a_tiff_with_fewer_rows_than_it_says_is_not_filled_with_black(tmp_path):
+def test_a_tiff_with_fewer_rows_than_it_says_is_not_filled_with_black(tmp_path: Path) -> None:
     Image.new("RGB", (16, 12), "red").save(tmp_path / "a.tiff")
     data = (tmp_path / "a.tiff").read_bytes()
     place = max(data.find(struct.pack("<HHI", 257, kind, 1)) for kind in (3, 4)) + 8
@@ -59,7 +63,7 @@ def test_a_tiff_with_fewer_rows_than_it_says_is_not_filled_with_black(tmp_path):
         read_image(tmp_path / "a.tiff")
 
 
-def test_a_gif_of_a_few_bytes_does_not_become_a_giant(tmp_path):
+def test_a_gif_of_a_few_bytes_does_not_become_a_giant(tmp_path: Path) -> None:
     Image.new("L", (16, 12), 200).save(tmp_path / "a.gif")
     data = bytearray((tmp_path / "a.gif").read_bytes())
     data[6:10] = struct.pack("<HH", 9000, 9000)
@@ -82,7 +86,7 @@ print((peak() - before) / image[0].numel())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_a_large_picture_is_held_once_as_stored_and_once_as_floats(tmp_path):
+def test_a_large_picture_is_held_once_as_stored_and_once_as_floats(tmp_path: Path) -> None:
     """4 bytes a pixel as Pillow stores it, 16 as floats; it was 48."""
     side = 3000
     values = np.zeros((1, side, 4), np.uint16)
@@ -98,7 +102,9 @@ def test_a_large_picture_is_held_once_as_stored_and_once_as_floats(tmp_path):
     assert np.abs(image.numpy().reshape(3, -1) - np.array(wanted)[:, None]).max() < 1e-6
 
 
-def test_a_picture_too_large_for_memory_is_refused_from_its_header(tmp_path, monkeypatch):
+def test_a_picture_too_large_for_memory_is_refused_from_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = png_bytes(np.zeros((1, 1, 4), np.uint16))
     header = b"IHDR" + (10_000).to_bytes(4, "big") + (9_000).to_bytes(4, "big") + bytes([16, 6, 0, 0, 0])
     data = data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
@@ -112,7 +118,7 @@ def test_a_picture_too_large_for_memory_is_refused_from_its_header(tmp_path, mon
             reader(tmp_path / "a.png")
 
 
-def test_a_depth_map_too_large_for_memory_is_refused(tmp_path, monkeypatch):
+def test_a_depth_map_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3000, 1000)))
     np.savez_compressed(tmp_path / "a.npz", np.zeros((3000, 1000)))
     monkeypatch.setattr(memory, "free_memory", lambda: 2**25)

@@ -21,7 +21,7 @@ def clip(frames: int, height: int, width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (50, 70), (34, 18)])
-def test_every_even_size_is_kept(tmp_path, height, width):
+def test_every_even_size_is_kept(tmp_path: Path, height: int, width: int) -> None:
     frames = clip(5, height, width)
     write_video(tmp_path / "new" / "a.mp4", frames, fps=8)
     read = read_video(tmp_path / "new" / "a.mp4")
@@ -32,7 +32,7 @@ def test_every_even_size_is_kept(tmp_path, height, width):
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 48), (32, 47), (33, 47)])
-def test_odd_sizes_repeat_the_last_row_or_column(tmp_path, height, width):
+def test_odd_sizes_repeat_the_last_row_or_column(tmp_path: Path, height: int, width: int) -> None:
     frames = clip(3, height, width)
     write_video(tmp_path / "a.mp4", frames, fps=10)
     read = read_video(tmp_path / "a.mp4")
@@ -41,7 +41,7 @@ def test_odd_sizes_repeat_the_last_row_or_column(tmp_path, height, width):
     assert (read[..., -1, :width] - frames[..., -1, :]).abs().mean() < 0.05
 
 
-def test_the_smallest_videos(tmp_path):
+def test_the_smallest_videos(tmp_path: Path) -> None:
     for size in (1, 2):
         write_video(tmp_path / "a.mp4", torch.full((2, 3, size, size), 0.5), fps=10)
         read = read_video(tmp_path / "a.mp4")
@@ -49,7 +49,7 @@ def test_the_smallest_videos(tmp_path):
         assert (read - 0.5).abs().max() < 0.02
 
 
-def test_flat_colours_come_back(tmp_path):
+def test_flat_colours_come_back(tmp_path: Path) -> None:
     colours = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0], [0.5, 0.25, 0.75]])
     frames = colours[:, :, None, None].expand(-1, -1, 32, 32)
     write_video(tmp_path / "a.mp4", frames, fps=5)
@@ -57,13 +57,13 @@ def test_flat_colours_come_back(tmp_path):
     assert (read.mean(dim=(-1, -2)) - colours).abs().max() < 0.02
 
 
-def test_the_same_frames_give_the_same_bytes(tmp_path):
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / name, clip(4, 32, 48), fps=24000 / 1001)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
-def test_it_is_h264_in_yuv420p_with_the_fps_asked_for(tmp_path):
+def test_it_is_h264_in_yuv420p_with_the_fps_asked_for(tmp_path: Path) -> None:
     import imageio_ffmpeg
 
     write_video(tmp_path / "a.mp4", clip(6, 32, 48), fps=12.5)
@@ -76,7 +76,7 @@ def test_it_is_h264_in_yuv420p_with_the_fps_asked_for(tmp_path):
     assert meta["size"] == (48, 32)
 
 
-def test_uneven_timing_neither_repeats_nor_drops_frames(tmp_path):
+def test_uneven_timing_neither_repeats_nor_drops_frames(tmp_path: Path) -> None:
     from PIL import Image
 
     shades = [Image.new("L", (16, 16), shade) for shade in (0, 80, 160, 240)]
@@ -85,7 +85,7 @@ def test_uneven_timing_neither_repeats_nor_drops_frames(tmp_path):
     assert means.tolist() == [0, 80, 160, 240]
 
 
-def test_frames_may_come_one_by_one_and_reading_may_stop(tmp_path):
+def test_frames_may_come_one_by_one_and_reading_may_stop(tmp_path: Path) -> None:
     frames = (clip(7, 32, 32) * 255).to(torch.uint8)
     write_video(tmp_path / "a.mkv", iter(frames), fps=7)
     assert read_video(tmp_path / "a.mkv").shape[0] == 7
@@ -106,13 +106,15 @@ def test_frames_may_come_one_by_one_and_reading_may_stop(tmp_path):
         (torch.zeros(2, 3, 4, 4), float("nan"), "fps is nan"),
     ],
 )
-def test_bad_frames_are_refused_and_leave_nothing(tmp_path, frames, fps, words):
+def test_bad_frames_are_refused_and_leave_nothing(
+    tmp_path: Path, frames: torch.Tensor | list[torch.Tensor], fps: float, words: str
+) -> None:
     with pytest.raises(InputError, match=words):
         write_video(tmp_path / "a.mp4", frames, fps)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_writing_where_one_cannot(tmp_path):
+def test_writing_where_one_cannot(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.mp4"):
         write_video(tmp_path / "a.txt", clip(2, 8, 8), 8)
     (tmp_path / "file").write_text("x")
@@ -120,14 +122,14 @@ def test_writing_where_one_cannot(tmp_path):
         write_video(tmp_path / "file" / "a.mp4", clip(2, 8, 8), 8)
 
 
-def test_an_encoder_that_fails_is_heard(tmp_path, monkeypatch):
+def test_an_encoder_that_fails_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "_ENCODE", ["-vf", "nosuchfilter"])
     with pytest.raises(OutputError, match=r"a\.mp4 could not be encoded \(.+\)"):
         write_video(tmp_path / "a.mp4", clip(2, 8, 8), 8)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_video_is_refused_with_a_sentence(tmp_path):
+def test_what_is_no_video_is_refused_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video\n" * 50)
     for path, words in [
         (tmp_path / "none.mp4", "video .*none.mp4 does not exist"),
@@ -143,7 +145,7 @@ def test_what_is_no_video_is_refused_with_a_sentence(tmp_path):
         read_video(tmp_path / "text.mp4", max_frames=0)
 
 
-def test_a_playlist_does_not_open_other_files(tmp_path):
+def test_a_playlist_does_not_open_other_files(tmp_path: Path) -> None:
     write_video(tmp_path / "secret.mp4", clip(3, 16, 16), 8)
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
     with pytest.raises(FileError):
@@ -153,7 +155,9 @@ def test_a_playlist_does_not_open_other_files(tmp_path):
         read_video(tmp_path / "live.mp4")
 
 
-def test_a_video_too_long_for_memory_is_refused_with_the_way_out(tmp_path, monkeypatch):
+def test_a_video_too_long_for_memory_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_video(tmp_path / "a.mp4", clip(6, 16, 16), 8)
     monkeypatch.setattr(video, "MAX_VIDEO_BYTES", 4 * 16 * 16 * 3 * 4)
     with pytest.raises(FileError, match=r"more than 4 frames of 16 x 16.*max_frames=4"):
@@ -162,7 +166,7 @@ def test_a_video_too_long_for_memory_is_refused_with_the_way_out(tmp_path, monke
 
 
 @pytest.fixture(scope="module")
-def encoded(tmp_path_factory) -> tuple[Path, bytes]:
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     path = tmp_path_factory.mktemp("videos") / "a.mp4"
     write_video(path, clip(3, 16, 16), 8)
     return path.with_name("damaged.mp4"), path.read_bytes()
@@ -170,7 +174,7 @@ def encoded(tmp_path_factory) -> tuple[Path, bytes]:
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_damaged_videos_raise_nothing_else(encoded, data):
+def test_damaged_videos_raise_nothing_else(encoded: tuple[Path, bytes], data: st.DataObject) -> None:
     path, original = encoded
     path.write_bytes(data.draw(damaged(original)))
     frames = result_or_error(read_video, path, max_frames=10)

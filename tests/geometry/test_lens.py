@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -33,13 +34,13 @@ def in_pixels(points: Tensor) -> Tensor:
     return points * torch.tensor([110.0, 120.0]) + torch.tensor([78.3, 61.2])
 
 
-def test_distort_is_the_formula():
+def test_distort_is_the_formula() -> None:
     assert torch.allclose(in_pixels(distort(grid(), BARREL)), bent_by_hand(grid()), atol=1e-4)
     assert torch.equal(distort(grid(), Lens()), grid())
     assert distort(torch.zeros(2, 3, 2), BARREL).shape == (2, 3, 2)
 
 
-def test_distort_equals_colmap():
+def test_distort_equals_colmap() -> None:
     pycolmap = pytest.importorskip("pycolmap")
     model = pycolmap.Camera(
         model="OPENCV", width=160, height=120, params=[110, 120, 78.3, 61.2, -0.28, 0.09, 3e-3, -2e-3]
@@ -50,7 +51,7 @@ def test_distort_equals_colmap():
     assert torch.allclose(ours + CAMERA.intrinsics[:2, 2], theirs, atol=1e-9)
 
 
-def test_undistorting_moves_a_projected_grid_to_where_the_pinhole_sees_it():
+def test_undistorting_moves_a_projected_grid_to_where_the_pinhole_sees_it() -> None:
     spots = bent_by_hand(grid())
     pixels = CAMERA.pixel_grid()
     wanted = in_pixels(grid())
@@ -63,7 +64,7 @@ def test_undistorting_moves_a_projected_grid_to_where_the_pinhole_sees_it():
         assert (spot - pinhole).norm() < 30
 
 
-def test_what_lay_outside_is_marked_and_black():
+def test_what_lay_outside_is_marked_and_black() -> None:
     pincushion = Lens(k1=0.3)
     image, inside = undistort(torch.ones(2, 120, 160), CAMERA, pincushion)
     assert inside.dtype == torch.bool
@@ -74,7 +75,7 @@ def test_what_lay_outside_is_marked_and_black():
     assert not inside[61, 0]
 
 
-def test_rays_beyond_the_fold_are_not_inside():
+def test_rays_beyond_the_fold_are_not_inside() -> None:
     # r (1 - 0.5 r^2) grows up to r^2 = 2/3 only: beyond, the polynomial shows the middle of the picture again.
     wide = Camera.from_intrinsics((40.0, 40.0, 80.0, 60.0), 160, 120)
     _, inside = undistort(torch.ones(1, 120, 160), wide, Lens(k1=-0.5))
@@ -82,7 +83,7 @@ def test_rays_beyond_the_fold_are_not_inside():
     assert torch.equal(inside, radius < 2 / 3)
 
 
-def test_nearest_mixes_nothing_and_a_pinhole_changes_nothing():
+def test_nearest_mixes_nothing_and_a_pinhole_changes_nothing() -> None:
     image = torch.randint(0, 5, (1, 120, 160), generator=torch.Generator().manual_seed(0)).float()
     straight, _ = undistort(image, CAMERA, BARREL, mode="nearest")
     assert set(straight.unique().tolist()) <= {0.0, 1, 2, 3, 4}
@@ -93,15 +94,16 @@ def test_nearest_mixes_nothing_and_a_pinhole_changes_nothing():
     assert torch.allclose(tiny, image, atol=1e-3)
 
 
-def test_what_cannot_be_undistorted():
+def test_what_cannot_be_undistorted() -> None:
     image = torch.zeros(3, 120, 160)
     batch = Camera(CAMERA.intrinsics[None], CAMERA.world_to_camera[None], 160, 120)
-    for arguments, words in [
+    cases: list[tuple[tuple[Any, ...], str]] = [
         ((image, batch, BARREL), "one camera, not a batch"),
         ((image[:, 1:], CAMERA, BARREL), "must be \\(channels, 120, 160\\)"),
         ((image.int(), CAMERA, BARREL), "holds torch.int32"),
         ((image, CAMERA, BARREL, "cubic"), "mode is 'cubic'"),
-    ]:
+    ]
+    for arguments, words in cases:
         with pytest.raises(InputError, match=words):
             undistort(*arguments)
     with pytest.raises(InputError, match="lens k2 is nan"):

@@ -58,7 +58,7 @@ def test_bad_arguments_are_refused() -> None:
     visible = torch.ones(2, 1, 20, 30)
     faults = [
         (lambda: dilate_holes(visible, -1), "radius is -1"),
-        (lambda: dilate_holes(visible, 1.5), "radius is 1.5"),
+        (lambda: dilate_holes(visible, 1.5), "radius is 1.5"),  # type: ignore[arg-type]
         (lambda: latent_visible(visible, 8), "30x20, which 8 does not divide"),
         (lambda: latent_visible(visible, 0), "vae_scale_factor is 0"),
         (lambda: depth_edges(torch.ones(4, 4), 0), "relative_jump is 0"),

@@ -236,7 +236,7 @@ def test_what_cannot_be_is_refused() -> None:
         PosteriorGradient(tiles=2).gradient(Waves(), x, HALF, targets, table(1.0))
     for settings in ({"mask": "fuzzy"}, {"cell_coverage": 0.0}, {"ramp": -1.0}, {"confidence": float("nan")}):
         with pytest.raises(ConfigError, match=next(iter(settings))):
-            MaskOptions(**settings)  # type: ignore[arg-type]
+            MaskOptions(**settings)
 
 
 def test_by_name_with_all_its_options() -> None:

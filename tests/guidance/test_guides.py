@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mvguide.diffusion.denoiser import GaussianDenoiser
+from mvguide.diffusion.denoiser import Denoiser, GaussianDenoiser
 from mvguide.diffusion.path import VarianceExploding
 from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
-from mvguide.diffusion.solvers import DpmPp2M, FirstOrder, Guided, Heun, Step, first_order
+from mvguide.diffusion.solvers import DpmPp2M, FirstOrder, Guided, Heun, Solver, Step, first_order
 from mvguide.errors import ConfigError, InputError
-from mvguide.guidance.guides import GUIDES, Blend, NoGuidance, TopShare, bind, make_guide, report
+from mvguide.guidance.guides import GUIDES, Blend, Guide, NoGuidance, TopShare, bind, make_guide, report
 from mvguide.guidance.targets import Targets
 from mvguide.tables.table import LambdaTable
 
@@ -98,7 +98,7 @@ def test_blend_uses_the_row_of_the_level_and_the_weight_of_the_frame() -> None:
 
 @pytest.mark.parametrize("solver", [FirstOrder(), Heun(), DpmPp2M()], ids=["euler", "heun", "dpmpp_2m"])
 @pytest.mark.parametrize("guide", [Blend, TopShare])
-def test_weight_one_with_a_full_mask_gives_the_target(solver, guide) -> None:
+def test_weight_one_with_a_full_mask_gives_the_target(solver: Solver, guide: type[Guide]) -> None:
     latents = torch.randn(SHAPE[1:])
     targets = Targets(latents, torch.ones(FRAMES, 1, 6, 8), torch.zeros(FRAMES, dtype=torch.bool))
     guidance = bind(guide(), targets, LambdaTable.constant(1.0, SCHEDULE, FRAMES))
@@ -107,7 +107,7 @@ def test_weight_one_with_a_full_mask_gives_the_target(solver, guide) -> None:
 
 
 @pytest.mark.parametrize("guide", [Blend, TopShare])
-def test_weight_zero_and_an_empty_mask_leave_the_model_alone(guide) -> None:
+def test_weight_zero_and_an_empty_mask_leave_the_model_alone(guide: type[Guide]) -> None:
     x = 700 * torch.randn(SHAPE)
     free = sample(denoiser(), x, SCHEDULE, guidance=NoGuidance())
     torch.testing.assert_close(free, sample(denoiser(), x, SCHEDULE), atol=0, rtol=0)
@@ -121,7 +121,7 @@ def test_weight_zero_and_an_empty_mask_leave_the_model_alone(guide) -> None:
 
 
 @pytest.mark.parametrize("guide", [Blend, TopShare])
-def test_holes_keep_the_model_and_the_first_frame_is_pinned(guide) -> None:
+def test_holes_keep_the_model_and_the_first_frame_is_pinned(guide: type[Guide]) -> None:
     targets, table = make_targets(), LambdaTable.constant(1.0, SCHEDULE, FRAMES)
     x = torch.randn(SHAPE)
     guided = guide()(denoiser(), x, step_at(1.0), targets, table).denoised
@@ -242,9 +242,9 @@ def test_a_golden_step_where_half_is_hidden() -> None:
 def test_guided_carries_x() -> None:
     """A guide that moves x, as the posterior gradient does, is obeyed by every solver."""
 
-    def shifted(denoiser_, x: torch.Tensor, step: Step) -> Guided:
+    def shifted(denoiser: Denoiser, x: torch.Tensor, step: Step) -> Guided:
         moved = torch.zeros_like(x)
-        return Guided(moved, denoiser_(moved, step.sigma))
+        return Guided(moved, denoiser(moved, step.sigma))
 
     for solver in (FirstOrder(), Heun(), DpmPp2M()):
         a = sample(denoiser(), torch.randn(SHAPE), SCHEDULE, solver, shifted)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_kitti(tmp_path: Path) -> None:
 def test_the_format_can_be_given(tmp_path: Path) -> None:
     write_matrices(tmp_path / "poses.log", some_path(2))  # a name that belongs to another format
     paint(tmp_path / "images", ["0.png", "1.png"])
-    given = {"images": str(tmp_path / "images"), "intrinsics": INTRINSICS}
+    given: dict[str, Any] = {"images": str(tmp_path / "images"), "intrinsics": INTRINSICS}
     with pytest.raises(FileError, match=r"has 8 lines; a Redwood .log has 5 for each camera"):
         load(tmp_path / "poses.log", **given)
     found = load(tmp_path / "poses.log", **given, camera_format="matrices")
@@ -221,8 +222,8 @@ def test_dtu_without_options_names_the_option_that_it_needs() -> None:
 def test_names_that_no_disk_can_hold_are_refused_in_a_sentence(tmp_path: Path, option: str, name: str) -> None:
     paint(tmp_path, ["a.png"])
     write_transforms(tmp_path / "transforms.json", some_path(1), ["a.png"])
-    good = {"cameras": str(tmp_path)} if option in ("depth", "images") else {}
-    config = InputConfig(**{**good, option: name})
+    options: dict[str, Any] = {"cameras": str(tmp_path)} if option in ("depth", "images") else {}
+    config = InputConfig(**{**options, option: name})
     with pytest.raises(FileError):
         load_inputs(config)
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ CAPTURES = captures(DATA)
     ids=["redwood", "7scenes", "lego", "dtu"],
 )
 def test_real_data_reach_the_known_psnr_through_the_readers(
-    config: InputConfig, use: list[str] | None, least: dict[int, float]
+    config: InputConfig, use: list[str | int] | None, least: dict[int, float]
 ) -> None:
     inputs = load_inputs(replace(config, use=use))
     assert inputs.posed
@@ -189,7 +190,8 @@ def test_the_path_that_one_expects(capture: Path) -> None:
     path = two.trajectory(unset, 5)
     for frame, view in ((0, two.views[0]), (4, two.views[1])):
         torch.testing.assert_close(path[frame].world_to_camera, view.camera.world_to_camera)
-    assert (two.trajectory(TrajectoryOptions(degrees=9), 5).center[4] - path.center[4]).norm() > 0.01
+    turned: dict[str, Any] = {"degrees": 9}  # made from the signatures of the paths, where mypy cannot see it
+    assert (two.trajectory(TrajectoryOptions(**turned), 5).center[4] - path.center[4]).norm() > 0.01
     one = load_inputs(InputConfig(image=str(capture / "images" / "a.png"), depth=str(capture / "depth" / "a.npy")))
     orbit = one.trajectory(TrajectoryOptions("orbit"), 4)
     torch.testing.assert_close(one.trajectory(unset, 4).world_to_camera, orbit.world_to_camera)
@@ -206,7 +208,8 @@ def test_paths_that_the_views_do_not_allow(capture: Path) -> None:
     assert isinstance(one.trajectory(TrajectoryOptions(kind="orbit"), 4), Camera)
     with pytest.raises(InputError, match="runs through the views; there is one"):
         one.trajectory(TrajectoryOptions(kind="views"), 4)
+    turned: dict[str, Any] = {"degrees": 3}
     with pytest.raises(InputError, match="takes no degrees"):
-        one.trajectory(TrajectoryOptions(kind="still", degrees=3), 4)
+        one.trajectory(TrajectoryOptions(kind="still", **turned), 4)
     with pytest.raises(InputError, match="no file was given"):
         one.trajectory(TrajectoryOptions(kind="file"), 4)

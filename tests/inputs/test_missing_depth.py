@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,11 +151,12 @@ def test_unknown_depth_sources_are_refused_by_name(scene: list[View]) -> None:
 
 def test_alignments_that_lack_their_ground(scene: list[View]) -> None:
     views = [relative(view, 7.0, 0.3) for view in scene]
-    for settings, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"depth_align": "points"}, "no sparse points for 0.png"),
         ({"depth_align": "bounds"}, "no bounds for 0.png"),
         ({"depth_align": "view"}, "no other posed view with depth"),
-    ):
+    )
+    for settings, message in cases:
         with pytest.raises(InputError, match=message):
             complete(views, **settings)
     with pytest.raises(InputError, match="two or more posed pictures"):

@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import mvguide
+from mvguide.backbones.base import Backbone, Conditioning
 from mvguide.config.input_options import InputConfig
 from mvguide.config.parsing import load_settings
+from mvguide.diffusion.denoiser import Denoiser
 from mvguide.errors import ConfigError, FileError
-from mvguide.geometry.camera import stack
+from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.inputs.loading import load_inputs
 from mvguide.pipeline.calibration import LEVELS, Measured, calibrate, measure
@@ -27,7 +30,7 @@ def pipe() -> mvguide.MultiViewPipeline:
     return mvguide.MultiViewPipeline.from_pretrained("tiny", device="cpu")
 
 
-def prepare(pipe: mvguide.MultiViewPipeline, views: list[View], path) -> mvguide.Context:
+def prepare(pipe: mvguide.MultiViewPipeline, views: list[View], path: Camera) -> mvguide.Context:
     return pipe.prepare(views, path, schedule=mvguide.SigmaSchedule(torch.tensor([10.0, 1.0, 0.0])))
 
 
@@ -40,15 +43,24 @@ def context(pipe: mvguide.MultiViewPipeline) -> mvguide.Context:
 def test_what_is_measured(context: mvguide.Context) -> None:
     calls = []
 
+    class Counted:
+        """A denoiser that keeps the levels that it is asked at."""
+
+        def __init__(self, inner: Denoiser) -> None:
+            self.inner, self.path = inner, inner.path
+
+        def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            calls.append(float(sigma))
+            return self.inner(x, sigma)
+
     class Counting:
-        def __getattr__(self, name: str):
+        def __getattr__(self, name: str) -> Any:
             return getattr(context.backbone, name)
 
-        def denoiser(self, condition):
-            inner = context.backbone.denoiser(condition)
-            return lambda x, sigma: (calls.append(float(sigma)), inner(x, sigma))[1]
+        def denoiser(self, conditioning: Conditioning) -> Denoiser:
+            return Counted(context.backbone.denoiser(conditioning))
 
-    found = measure(replace(context, backbone=Counting()))  # type: ignore[arg-type]
+    found = measure(replace(context, backbone=Counting()))
     assert calls == [level for level in LEVELS for _ in range(2)]
     assert len(calls) <= 25 / 5
     assert found.model_error.shape == (len(LEVELS), FRAMES)
@@ -76,7 +88,7 @@ def test_the_table(context: mvguide.Context, tmp_path: Path) -> None:
     cache = tmp_path / "below" / "calibration.npz"
     first = calibrate(context, cache=cache)
     assert "calibrated: E_I" in first.source
-    broken = replace(context, backbone=NoModel(context.backbone))  # type: ignore[arg-type]
+    broken = replace(context, backbone=NoModel(context.backbone))
     assert torch.equal(calibrate(broken, cache=cache).weights, first.weights), "measured once"
     with pytest.raises(AssertionError, match="the model was asked"):
         calibrate(broken, cache=cache, depth_error=0.1)
@@ -90,14 +102,14 @@ def test_the_table(context: mvguide.Context, tmp_path: Path) -> None:
 class NoModel:
     """A backbone that may be named but not asked."""
 
-    def __init__(self, backbone) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         self.name, self.fingerprint = backbone.name, backbone.fingerprint
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"the model was asked for {name}")
 
 
-def replace_first(trajectory):
+def replace_first(trajectory: Camera) -> Camera:
     intrinsics = trajectory.intrinsics.clone()
     intrinsics[:, 0, 0] *= 1.01
     return replace(trajectory, intrinsics=intrinsics)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mvguide.errors import ConfigError, InputError
 from mvguide.geometry import hole_ramp
-from mvguide.guidance.targets import MaskOptions
+from mvguide.guidance.targets import MaskName, MaskOptions
 from mvguide.pipeline.encoding import cell_weights, encode_warps
 from mvguide.views.warps import Warps
 
@@ -61,7 +61,7 @@ def make_warps(visible: Tensor, confidence: Tensor | None = None) -> Warps:
 
 @pytest.mark.parametrize("ramp", [0.0, 1.5])
 @pytest.mark.parametrize("mask", ["hard", "soft"])
-def test_all_seen_is_one_and_all_hidden_is_zero(mask: str, ramp: float) -> None:
+def test_all_seen_is_one_and_all_hidden_is_zero(mask: MaskName, ramp: float) -> None:
     for value in (0.0, 1.0):
         found = cell_weights(
             make_warps(torch.full((2, 1, 16, 24), value)), 4, MaskOptions(mask, ramp=ramp, confidence=2.0)

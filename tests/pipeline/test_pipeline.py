@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,21 @@ from PIL import Image
 import mvguide
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.cameras.formats import read_cameras
-from mvguide.diffusion.solvers import FirstOrder, Heun
+from mvguide.diffusion.denoiser import Denoiser
+from mvguide.diffusion.sampler import Progress
+from mvguide.diffusion.solvers import FirstOrder, Guided, Heun, Step
 from mvguide.errors import ConfigError, InputError, OutputError
 from mvguide.evaluation.metrics import psnr
 from mvguide.files.video import read_video
+from mvguide.geometry.camera import Camera
+from mvguide.guidance.targets import Targets
 from mvguide.scenes import packaged_scene, packaged_scenes
 from mvguide.views.warps import mean_flow, warp_views
 
 FRAMES = 4
 SIZE = (32, 32)
+
+Scene = tuple[mvguide.View, Camera]
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +36,18 @@ def pipe() -> mvguide.MultiViewPipeline:
 
 
 @pytest.fixture(scope="module")
-def scene():
+def scene() -> Scene:
     return packaged_scene().load(FRAMES)
 
 
 @pytest.fixture(scope="module")
-def schedule(pipe):
+def schedule(pipe: mvguide.MultiViewPipeline) -> mvguide.SigmaSchedule:
     return pipe.backbone.schedule(3)
 
 
-def render(pipe, scene, schedule, seed: int = 0, **settings) -> mvguide.Result:
+def render(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, seed: int = 0, **settings: Any
+) -> mvguide.Result:
     view, trajectory = scene
     return pipe([view], trajectory, schedule=schedule, size=SIZE, generator=seeded(seed), **settings)
 
@@ -48,31 +57,38 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture(scope="module")
-def result(pipe, scene, schedule) -> mvguide.Result:
+def result(pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule) -> mvguide.Result:
     return render(pipe, scene, schedule)
 
 
-def test_the_result_has_the_shapes_it_says(result: mvguide.Result, schedule) -> None:
+def test_the_result_has_the_shapes_it_says(result: mvguide.Result, schedule: mvguide.SigmaSchedule) -> None:
     assert result.frames.shape == (FRAMES, 3, 32, 32)
     assert result.frames.dtype == torch.float32
     assert 0 <= result.frames.min() <= result.frames.max() <= 1
+    assert result.table is not None
     assert result.table.weights.shape == (3, FRAMES)
     assert (result.trajectory.width, result.trajectory.height) == SIZE
     assert result.warps.pinned.tolist() == [True, False, False, False]
     assert (result.warps.seen[1:] < 1).all()
 
 
-def test_the_same_seed_gives_identical_frames(pipe, scene, schedule, result: mvguide.Result) -> None:
+def test_the_same_seed_gives_identical_frames(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, result: mvguide.Result
+) -> None:
     assert torch.equal(render(pipe, scene, schedule).frames, result.frames)
     assert not torch.equal(render(pipe, scene, schedule, seed=1).frames, result.frames)
 
 
-def test_the_first_frame_is_the_picture_as_the_vae_sees_it(pipe, result: mvguide.Result) -> None:
+def test_the_first_frame_is_the_picture_as_the_vae_sees_it(
+    pipe: mvguide.MultiViewPipeline, result: mvguide.Result
+) -> None:
     encoded = pipe.backbone.encode(result.view.image[None])
     torch.testing.assert_close(result.latents[0, :1], encoded, atol=1e-4, rtol=1e-4)
 
 
-def test_weight_one_ends_at_the_warp_where_it_is_seen(pipe, scene, schedule) -> None:
+def test_weight_one_ends_at_the_warp_where_it_is_seen(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule
+) -> None:
     table = mvguide.LambdaTable.constant(1.0, schedule, FRAMES)
     guided = render(pipe, scene, schedule, table=table)
     free = render(pipe, scene, schedule, guidance="none")
@@ -93,12 +109,16 @@ MODES = {
 
 
 @pytest.mark.parametrize("settings", MODES.values(), ids=MODES.keys())
-def test_every_mode_runs_through_the_one_loop(pipe, scene, schedule, settings: dict) -> None:
+def test_every_mode_runs_through_the_one_loop(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, settings: dict
+) -> None:
     frames = render(pipe, scene, schedule, **settings).frames
     assert torch.isfinite(frames).all()
 
 
-def test_guidance_settings_change_the_video_and_are_reported(pipe, scene, schedule, result: mvguide.Result) -> None:
+def test_guidance_settings_change_the_video_and_are_reported(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, result: mvguide.Result
+) -> None:
     assert result.settings["guidance"] == "blend"
     assert result.settings["mask"] == "soft"
     plain = render(pipe, scene, schedule, guidance=mvguide.Blend())
@@ -118,7 +138,9 @@ def test_guidance_settings_change_the_video_and_are_reported(pipe, scene, schedu
     assert "repeats=1" in found.settings["solver"]
 
 
-def test_the_long_form_is_the_short_one(pipe, scene, schedule, result: mvguide.Result) -> None:
+def test_the_long_form_is_the_short_one(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, result: mvguide.Result
+) -> None:
     view, trajectory = scene
     context = pipe.prepare([view], trajectory, schedule=schedule, size=SIZE, generator=seeded())
     table = context.search_table()
@@ -130,7 +152,9 @@ def test_the_long_form_is_the_short_one(pipe, scene, schedule, result: mvguide.R
         pipe.sample(context, None)
 
 
-def test_without_guidance_no_table_is_searched_or_saved(pipe, scene, schedule, tmp_path: Path) -> None:
+def test_without_guidance_no_table_is_searched_or_saved(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, tmp_path: Path
+) -> None:
     free = render(pipe, scene, schedule, guidance="none")
     assert free.table is None
     free.save(tmp_path / "out")
@@ -138,7 +162,9 @@ def test_without_guidance_no_table_is_searched_or_saved(pipe, scene, schedule, t
     assert json.loads((tmp_path / "out" / "report.json").read_text())["table"] is None
 
 
-def test_the_posterior_gradient_moves_the_video_to_the_warp(pipe, scene, schedule) -> None:
+def test_the_posterior_gradient_moves_the_video_to_the_warp(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule
+) -> None:
     """Under the pipeline's no_grad, and without leaving a graph behind."""
     table = mvguide.LambdaTable.constant(1.0, schedule, FRAMES)
     guide = mvguide.PosteriorGradient(step_size=0.3)
@@ -154,7 +180,9 @@ def test_the_posterior_gradient_moves_the_video_to_the_warp(pipe, scene, schedul
     assert near < far
 
 
-def test_holes_can_have_a_table_of_their_own(pipe, scene, schedule) -> None:
+def test_holes_can_have_a_table_of_their_own(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule
+) -> None:
     columns = mvguide.LambdaTable(torch.full((3, FRAMES), 0.5), schedule.levels, source="measured")
     by_table = render(pipe, scene, schedule, guidance=mvguide.Blend(columns))
     by_number = render(pipe, scene, schedule, guidance=mvguide.Blend(0.5))
@@ -165,8 +193,10 @@ def test_holes_can_have_a_table_of_their_own(pipe, scene, schedule) -> None:
         render(pipe, scene, schedule, guidance=mvguide.Blend(wrong))
 
 
-def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule, result: mvguide.Result) -> None:
-    def guide(denoiser, x, step, targets, table):
+def test_a_guide_of_ones_own_is_taken(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, result: mvguide.Result
+) -> None:
+    def guide(denoiser: Denoiser, x: torch.Tensor, step: Step, targets: Targets, table: mvguide.LambdaTable) -> Guided:
         return mvguide.Blend()(denoiser, x, step, targets, table)
 
     own = render(pipe, scene, schedule, guidance=guide)
@@ -174,15 +204,21 @@ def test_a_guide_of_ones_own_is_taken(pipe, scene, schedule, result: mvguide.Res
     assert "guide" in own.settings["guidance"]
 
 
-def test_chunks_do_not_change_the_encoding(pipe, scene, schedule, result: mvguide.Result) -> None:
+def test_chunks_do_not_change_the_encoding(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, result: mvguide.Result
+) -> None:
     torch.testing.assert_close(render(pipe, scene, schedule, chunk=3).latents, result.latents, atol=1e-4, rtol=1e-4)
 
 
-def test_the_default_table_has_the_models_own_parameters(pipe, scene, schedule, result: mvguide.Result) -> None:
+def test_the_default_table_has_the_models_own_parameters(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule, result: mvguide.Result
+) -> None:
     view, trajectory = scene
     warps = warp_views([view], trajectory.resize(32, 32))
+    assert pipe.backbone.notes.hypers is not None
     v1, v2, v3 = pipe.backbone.notes.hypers
     own = mvguide.search_hypers(schedule, distances=warps.distances, rule="exact", v1=[v1], v2=[v2], v3=[v3]).table
+    assert result.table is not None
     torch.testing.assert_close(result.table.weights, own.weights, atol=1e-6, rtol=1e-6)
     context = pipe.prepare([view], trajectory, schedule=schedule, size=SIZE)
     released = context.search_table(rule="released", by_frame=True)
@@ -190,10 +226,10 @@ def test_the_default_table_has_the_models_own_parameters(pipe, scene, schedule, 
     assert torch.equal(released.weights, expected.weights)
 
 
-def test_watching_stops_the_run(pipe, scene, schedule) -> None:
+def test_watching_stops_the_run(pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule) -> None:
     seen = []
 
-    def watch(progress) -> bool:
+    def watch(progress: Progress) -> bool:
         seen.append(progress.step.index)
         return True
 
@@ -201,14 +237,14 @@ def test_watching_stops_the_run(pipe, scene, schedule) -> None:
     assert seen == [0]
 
 
-def test_the_motion_bucket_follows_the_real_flow(result: mvguide.Result, scene) -> None:
+def test_the_motion_bucket_follows_the_real_flow(result: mvguide.Result, scene: Scene) -> None:
     view, trajectory = scene
     flow = mean_flow(view, trajectory)
     assert result.settings["conditioning"]["motion_bucket_id"] == pytest.approx(16 * 64 * flow, rel=0.1)
     assert mean_flow(view, trajectory[[0, 0, 0]]) == 0
 
 
-def test_two_calls_of_the_readme(tmp_path: Path, pipe) -> None:
+def test_two_calls_of_the_readme(tmp_path: Path, pipe: mvguide.MultiViewPipeline) -> None:
     values = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(values).save(tmp_path / "photo.png")
     np.save(tmp_path / "depth.npy", np.linspace(4, 2, 48)[:, None].repeat(64, 1))
@@ -285,7 +321,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, result: mvgu
         result.save(tmp_path / "file" / "below")
 
 
-def test_what_cannot_be_rendered_is_refused(pipe, scene, schedule) -> None:
+def test_what_cannot_be_rendered_is_refused(
+    pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule
+) -> None:
     view, trajectory = scene
     with pytest.raises(InputError, match="no view was given"):
         pipe([], trajectory)
@@ -307,7 +345,9 @@ def test_what_cannot_be_rendered_is_refused(pipe, scene, schedule) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 45.0), ("float16", 28.0)])
-def test_a_gpu_makes_the_same_video(scene, schedule, result: mvguide.Result, dtype: str, least: float) -> None:
+def test_a_gpu_makes_the_same_video(
+    scene: Scene, schedule: mvguide.SigmaSchedule, result: mvguide.Result, dtype: str, least: float
+) -> None:
     gpu = mvguide.MultiViewPipeline.from_pretrained("tiny", device="cuda", dtype=dtype)
     assert psnr(render(gpu, scene, schedule).frames, result.frames).min() > least
 

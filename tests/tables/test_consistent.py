@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mvguide.diffusion.denoiser import GaussianDenoiser
+from mvguide.diffusion.denoiser import Denoiser, GaussianDenoiser
 from mvguide.diffusion.path import VarianceExploding
 from mvguide.diffusion.sampler import iterate
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
-from mvguide.diffusion.solvers import Guided
+from mvguide.diffusion.solvers import Guided, Step
 from mvguide.errors import InputError
 from mvguide.tables.consistent import consistent_weights
 
@@ -26,7 +26,7 @@ def oracle_run(warp_errors: torch.Tensor, steps: int) -> tuple[SigmaSchedule, to
     denoiser = GaussianDenoiser(zero, zero + STD, VarianceExploding(80.0))
     rows = []
 
-    def guide(denoiser, x, step) -> Guided:
+    def guide(denoiser: Denoiser, x: torch.Tensor, step: Step) -> Guided:
         denoised = denoiser(x, step.sigma)
         own, other = denoised - truth, target - truth
         a, b, c = ((u * v).mean((0, 2, 3, 4)) for u, v in ((own, own), (other, other), (own, other)))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import torch
 from matplotlib import pyplot
 
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
@@ -28,8 +29,9 @@ def test_a_fit_finds_the_rule_that_made_a_table(v1: float, v3: float) -> None:
 
 
 def test_a_fit_of_measured_weights_is_nearer_than_any_of_the_published_grids() -> None:
-    model = np.minimum(0.05 * SCHEDULE.levels.numpy() ** 0.6, 0.7) ** 2
-    weights = consistent_weights(SCHEDULE.sigmas, model, 0.04 * np.array(DISTANCES) ** 2 + 1e-9)
+    model = (0.05 * SCHEDULE.levels**0.6).clamp(max=0.7) ** 2
+    warp = 0.04 * torch.tensor(DISTANCES, dtype=torch.float64) ** 2 + 1e-9
+    weights = consistent_weights(SCHEDULE.sigmas, model, warp)
     weights[:, 0] = 1
     measured = LambdaTable(weights, SCHEDULE.levels)
     found = search_hypers(SCHEDULE, distances=DISTANCES, objective="calibrated", measured=measured)
@@ -59,7 +61,7 @@ def peak(v1: float, v2: float, v3: float) -> float:
 
 
 def test_a_study_finds_the_peak_and_goes_on_where_it_ended(tmp_path: Path) -> None:
-    journal, told = tmp_path / "study.log", []
+    journal, told = tmp_path / "study.log", list[str]()
     first = Study(peak, trials=6, journal=journal, about="peak", say=told.append)
     begun = search_hypers(SCHEDULE, distances=DISTANCES, objective="score", study=first)
     assert len(told) == 6

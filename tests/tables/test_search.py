@@ -1,5 +1,6 @@
 """search_hypers: the published tables to the last digit, and its counting against plain evaluation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas, load_sigmas
 from mvguide.errors import ConfigError, InputError
-from mvguide.tables.rules import RULES, exact_lambda, released_lambda
+from mvguide.tables.rules import RULES, RuleName, exact_lambda, released_lambda
 from mvguide.tables.search import V1_GRID, V2_GRID, V3_GRID, search_hypers
 
 DATA = Path(__file__).parents[1] / "data"
@@ -31,7 +32,14 @@ def test_two_view_table_is_the_published_one() -> None:
     np.testing.assert_allclose([found.v1, found.v2, found.v3], golden["v_25"], rtol=1e-12)
 
 
-def plain_search(schedule: SigmaSchedule, share: np.ndarray, rule: str, v1s, v2s, v3s) -> tuple:
+def plain_search(
+    schedule: SigmaSchedule,
+    share: np.ndarray,
+    rule: str,
+    v1s: Sequence[float],
+    v2s: Sequence[float],
+    v3s: Sequence[float],
+) -> tuple:
     """The triple loop as one would write it down: evaluate every cell of every triple."""
     levels = schedule.levels.numpy() / schedule.levels[0].item()
     best, best_count = None, -1
@@ -51,7 +59,7 @@ def plain_search(schedule: SigmaSchedule, share: np.ndarray, rule: str, v1s, v2s
 @pytest.mark.parametrize("rule", ["released", "exact"])
 @settings(max_examples=12, deadline=None)
 @given(num_steps=st.integers(1, 12), num_frames=st.integers(2, 12), seed=st.integers(0, 100))
-def test_counting_equals_evaluating(rule: str, num_steps: int, num_frames: int, seed: int) -> None:
+def test_counting_equals_evaluating(rule: RuleName, num_steps: int, num_frames: int, seed: int) -> None:
     schedule = SigmaSchedule(karras_sigmas(num_steps, 0.02, 50.0))
     distances = np.random.default_rng(seed).uniform(0.05, 1, num_frames)
     distances[0] = 0
@@ -86,7 +94,7 @@ def test_exact_rule_is_the_minimum() -> None:
 
 @pytest.mark.parametrize("rule", ["released", "exact"])
 @pytest.mark.parametrize(("num_steps", "num_frames"), [(1, 2), (3, 81), (25, 8), (50, 14), (200, 121)])
-def test_any_number_of_steps_and_frames(rule: str, num_steps: int, num_frames: int) -> None:
+def test_any_number_of_steps_and_frames(rule: RuleName, num_steps: int, num_frames: int) -> None:
     table = search_hypers(SigmaSchedule(karras_sigmas(num_steps)), num_frames=num_frames, rule=rule).table
     assert table.weights.shape == (num_steps, num_frames)
     assert (table.weights[:, 0] == 1).all()

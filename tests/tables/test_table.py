@@ -97,7 +97,7 @@ def test_files_that_are_not_tables(tmp_path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 @given(place=st.integers(0, 10_000), value=st.integers(1, 255), cut=st.integers(0, 2000), whole=st.booleans())
 def test_damaged_files_are_refused_with_a_sentence(
-    tmp_path_factory, place: int, value: int, cut: int, whole: bool
+    tmp_path_factory: pytest.TempPathFactory, place: int, value: int, cut: int, whole: bool
 ) -> None:
     path = tmp_path_factory.mktemp("damaged") / "t.npz"
     LambdaTable.constant(0.5, SCHEDULE, 3).save(path)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mvguide.diffusion.path import VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
 from mvguide.diffusion.solvers import Step
 from mvguide.guidance.guides import Blend
@@ -29,6 +30,18 @@ def texture(shift: float, seed: int = 0) -> Tensor:
     return torch.stack(frames)
 
 
+class Model:
+    """A denoiser whose estimate is always the same."""
+
+    path = VarianceExploding()
+
+    def __init__(self, estimate: Tensor) -> None:
+        self.estimate = estimate
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.estimate
+
+
 def targets(latents: Tensor) -> Targets:
     pinned = torch.zeros(FRAMES, dtype=torch.bool)
     pinned[0] = True
@@ -51,8 +64,8 @@ def test_flow_of_a_texture_that_moves() -> None:
 def test_where_all_agree_it_is_nearly_blend(guide: type) -> None:
     wanted = texture(0.4)
     own = wanted[None] + 1e-3
-    plain = Blend()(lambda x, sigma: own, own, STEP, targets(wanted), table(0.8)).denoised
-    found = guide()(lambda x, sigma: own, own, STEP, targets(wanted), table(0.8)).denoised
+    plain = Blend()(Model(own), own, STEP, targets(wanted), table(0.8)).denoised
+    found = guide()(Model(own), own, STEP, targets(wanted), table(0.8)).denoised
     assert (found - plain).abs().max() < 1e-3
     assert torch.allclose(found[:, 0], wanted[0])
 
@@ -60,7 +73,7 @@ def test_where_all_agree_it_is_nearly_blend(guide: type) -> None:
 def test_a_cell_that_disagrees_is_left_to_the_model() -> None:
     wanted, own = texture(0.4), texture(0.4)[None] + 0.05
     own[0, 2, :, 4:7, 4:7] += 3
-    found = AgreementBlend()(lambda x, sigma: own, own, STEP, targets(wanted), table(1.0)).denoised
+    found = AgreementBlend()(Model(own), own, STEP, targets(wanted), table(1.0)).denoised
     trust = 1 - (found - wanted)[0].abs() / (own - wanted)[0].abs()
     assert trust[2, :, 5, 5].max() < 0.3
     assert trust[2, :, 12:, 12:].min() > 0.9
@@ -70,7 +83,7 @@ def test_a_cell_that_disagrees_is_left_to_the_model() -> None:
 def test_a_channel_that_moves_otherwise_is_left_to_the_model() -> None:
     wanted, own = texture(0.4), texture(0.4)[None].clone()
     own[0, :, 2] = texture(-0.5)[:, 2]
-    found = FlowGatedBlend()(lambda x, sigma: own, own, STEP, targets(wanted), table(1.0)).denoised
+    found = FlowGatedBlend()(Model(own), own, STEP, targets(wanted), table(1.0)).denoised
     torch.testing.assert_close(found[0, 1:, 2], own[0, 1:, 2])
     others = [0, 1, 3]
     torch.testing.assert_close(found[0, :, others], wanted[:, others])

@@ -27,7 +27,7 @@ def body_values(world: World, point: Tensor) -> Tensor:
     return torch.where(world.present[:, None], values, torch.inf)
 
 
-def test_hits_lie_on_the_surface_they_name_and_nothing_is_in_front():
+def test_hits_lie_on_the_surface_they_name_and_nothing_is_in_front() -> None:
     world = sample_worlds(SEEDS)
     path = sample_paths(SEEDS, world, 2, "cpu")
     rays = make_rays(path.intrinsics, path.camera_to_world, 24)
@@ -51,7 +51,7 @@ def test_hits_lie_on_the_surface_they_name_and_nothing_is_in_front():
         assert body_values(world, at(share)).min() > -1e-4
 
 
-def test_the_normal_follows_the_surface():
+def test_the_normal_follows_the_surface() -> None:
     """A step from a hit along the normal leaves the body at the rate of the step."""
     world = sample_worlds(SEEDS)
     path = sample_paths(SEEDS, world, 2, "cpu")
@@ -67,7 +67,7 @@ def test_the_normal_follows_the_surface():
     assert (left[hit < OBJECTS] - 0.01).abs().max() < 1e-3
 
 
-def test_cameras_are_rigid_level_and_independent_of_the_frame_count():
+def test_cameras_are_rigid_level_and_independent_of_the_frame_count() -> None:
     world = sample_worlds(SEEDS)
     few, many = (sample_paths(SEEDS, world, frames, "cpu").camera_to_world for frames in (2, 9))
     assert torch.allclose(few, many[:, [0, -1]], atol=1e-6)
@@ -78,7 +78,7 @@ def test_cameras_are_rigid_level_and_independent_of_the_frame_count():
     assert turn[..., 1, 1].max() < 0  # the picture's y axis points down, the world's up
 
 
-def test_moves_are_of_all_kinds_and_show_something_new():
+def test_moves_are_of_all_kinds_and_show_something_new() -> None:
     seeds = HELD_OUT[:128]
     path = sample_paths(seeds, sample_worlds(seeds), 2, "cpu")
     low, high = NEW_SHARE
@@ -86,7 +86,7 @@ def test_moves_are_of_all_kinds_and_show_something_new():
     assert set(path.move.tolist()) == set(range(len(MOVES)))
 
 
-def test_one_scene_in_five_has_one_moving_object():
+def test_one_scene_in_five_has_one_moving_object() -> None:
     worlds = sample_worlds(HELD_OUT[:600])
     assert 0.15 < worlds.moving.float().mean() < 0.25
     travel = worlds.velocity.norm(dim=-1)
@@ -96,7 +96,7 @@ def test_one_scene_in_five_has_one_moving_object():
     assert torch.allclose((end - start).norm(dim=-1), travel, atol=1e-5)
 
 
-def test_the_flow_bucket_stays_in_its_range_and_ignores_the_depth_maps_size():
+def test_the_flow_bucket_stays_in_its_range_and_ignores_the_depth_maps_size() -> None:
     depth = torch.full((1, 64, 64), 4.0)
     intrinsics = torch.tensor([[[80.0, 0, 32], [0, 80, 32], [0, 0, 1]]])
     poses = torch.eye(4).repeat(1, 5, 1, 1)

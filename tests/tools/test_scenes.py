@@ -7,10 +7,11 @@ import torch
 
 from mvguide.geometry import Camera, splat
 from tools.scenes import BENCH, EXAMPLES, HELD_OUT, TRAINING, flow_bucket, render_scenes
+from tools.scenes.render import Scenes
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def scenes() -> Scenes:
     return render_scenes(range(8), size=48, frames=4, with_depth=True)
 
 
@@ -20,8 +21,9 @@ def test_seed_ranges_do_not_meet() -> None:
         assert before.stop <= after.start
 
 
-def test_shapes_and_ranges(scenes) -> None:
+def test_shapes_and_ranges(scenes: Scenes) -> None:
     assert scenes.video.shape == (8, 4, 3, 48, 48)
+    assert scenes.depth is not None
     assert scenes.depth.shape == (8, 4, 48, 48)
     assert 0 <= scenes.video.min() <= scenes.video.max() <= 1
     assert (scenes.depth > 0).all()
@@ -29,15 +31,18 @@ def test_shapes_and_ranges(scenes) -> None:
     assert ((scenes.new_share > 0.01) & (scenes.new_share < 0.6)).all()
 
 
-def test_a_scene_is_a_function_of_its_seed(scenes) -> None:
+def test_a_scene_is_a_function_of_its_seed(scenes: Scenes) -> None:
     alone = render_scenes([5], size=48, frames=4, with_depth=True)
     torch.testing.assert_close(alone.video[0], scenes.video[5])
+    assert alone.depth is not None
+    assert scenes.depth is not None
     torch.testing.assert_close(alone.depth[0], scenes.depth[5])
     assert not torch.allclose(scenes.video[4], scenes.video[5])
 
 
-def test_depth_and_cameras_are_exact(scenes) -> None:
+def test_depth_and_cameras_are_exact(scenes: Scenes) -> None:
     """Warping the first frame's depth into the last camera agrees with the depth traced there."""
+    assert scenes.depth is not None
     for index in range(8):
         if scenes.moving[index]:
             continue

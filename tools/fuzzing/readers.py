@@ -52,6 +52,8 @@ class Reader:
         check: raises AssertionError for an accepted value that makes no sense.
         share: of all cases, in parts.
         seconds: that one case may take.
+        most_bytes: that one case may take. No sample is larger than 10 MB: a reader that takes more was told so by a
+            damaged number.
     """
 
     read: Callable[[Path], Any]
@@ -61,6 +63,7 @@ class Reader:
     check: Callable[[Any], None]
     share: float
     seconds: float = 5
+    most_bytes: int = 256 * 2**20
 
 
 def make_readers(folder: Path) -> dict[str, Reader]:
@@ -277,8 +280,16 @@ def _check_size(found: Any) -> None:
 def _models(folder: Path) -> Reader:
     shutil.copytree(EMBEDDED["tiny"], folder, dirs_exist_ok=True)
     files = [name for name in _names(folder) if name.endswith((".json", ".safetensors"))]
+    # A config without its numbers means those of the libraries: a network of 350 MB.
     return Reader(
-        lambda path: load_backbone(path, device="cpu"), folder, files, _root("model_index.json"), _check_model, 0.5, 30
+        lambda path: load_backbone(path, device="cpu"),
+        folder,
+        files,
+        _root("model_index.json"),
+        _check_model,
+        share=0.5,
+        seconds=30,
+        most_bytes=2**30,
     )
 
 
