@@ -1,6 +1,7 @@
 """Captures as people have them: which picture belongs to which camera, and what is opened to find out."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +180,15 @@ def test_two_views_of_fifty_open_two_pictures(tmp_path: Path, monkeypatch: pytes
     write_tum(tmp_path / "path.tum", some_path(50))
     opened: set[str] = set()
 
-    def read_image(path: Path) -> torch.Tensor:
-        opened.add(Path(path).name)
-        return image_files.read_image(path)
+    def noted(reader: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def read(path: Path) -> Any:
+            opened.add(Path(path).name)
+            return reader(path)
 
-    for module in (captures, pictures):
-        monkeypatch.setattr(module, "read_image", read_image)
+        return read
+
+    monkeypatch.setattr(captures, "read_image", noted(image_files.read_image))
+    monkeypatch.setattr(pictures, "read_image_and_alpha", noted(image_files.read_image_and_alpha))
     for cameras, options in (
         ("cams", {}),
         ("cams", {"images": str(tmp_path / "images")}),
