@@ -55,7 +55,7 @@ def test_a_background_is_infinitely_far_and_seen(files: Path, background: str) -
     assert depth.valid.all()
     assert (depth.values[expected] == 2 * INFINITY).all()
     assert view.median_depth == 2, "paths are measured by what is before the background"
-    move = TrajectoryOptions(kind="truck", distance=0.1)  # type: ignore[call-arg]  # made at run time
+    move = TrajectoryOptions(kind="truck", distance=0.1)  # type: ignore[call-arg]
     assert known(load(files, background), move) > 0.95
     assert known(load(files, None), move) < 0.2
 
@@ -98,7 +98,7 @@ def test_the_white_around_the_lego_is_no_hole() -> None:
             ),
             crop=CropOptions(resize=[200, 200]),
         )
-        found[background] = known(inputs, TrajectoryOptions(kind="orbit", degrees=5))  # type: ignore[call-arg]  # made at run time
+        found[background] = known(inputs, TrajectoryOptions(kind="orbit", degrees=5))  # type: ignore[call-arg]
         assert 3 < inputs.start.median_depth < 5
     # The turn by 2.5 degrees brings a strip of what is beside the picture into view.
     assert min(found["white"], found["alpha"], found["far"]) > 0.85
