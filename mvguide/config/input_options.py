@@ -98,6 +98,8 @@ class DepthFileOptions:
         depth_invalid: stored value that means "no data", besides 0.
         depth_baseline: for stereo disparity: distance of the two cameras, scene units.
         depth_focal: for stereo disparity: focal length in pixels of the disparity map.
+        background: what is infinitely far, and warped along rather than left a hole: white or another colour as
+            '#rrggbb' (where no file gives depth), alpha (what is transparent), or far (all that has no depth).
     """
 
     depth: str | None = None
@@ -107,6 +109,7 @@ class DepthFileOptions:
     depth_invalid: float | None = None
     depth_baseline: float | None = None
     depth_focal: float | None = None
+    background: str | None = None
 
 
 @dataclass

@@ -17,11 +17,11 @@ def mark_holes(frames: Tensor, visible: Tensor) -> Tensor:
     """Draw holes as diagonal stripes of two greens, which no photograph shows.
 
     Args:
-        frames: ``[F, 3, H, W]`` in [0, 1].
-        visible: ``[F, 1, H, W]``, 1 = seen.
+        frames: ``[..., 3, H, W]`` in [0, 1].
+        visible: ``[..., 1, H, W]``, 1 = seen.
 
     Returns:
-        ``[F, 3, H, W]`` in [0, 1].
+        ``[..., 3, H, W]`` in [0, 1].
     """
     height, width = frames.shape[-2:]
     period = max(4, height // 12)

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation, RotationSpline, Slerp
 
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack
+from mvguide.geometry.trajectory import check_frames
 
 _FOCAL = [3, 7]  # places of fx and fy in a row of centre (3) and the two upper rows of K (6)
 
@@ -35,6 +36,7 @@ def interpolate_cameras(cameras: Sequence[Camera] | Camera, num_frames: int, *, 
     keys = _keys(cameras)
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < len(keys):
         raise InputError(f"num_frames is {num_frames!r} for {len(keys)} key cameras; each needs a frame of its own")
+    check_frames(num_frames)
     times = np.asarray(key_frames(len(keys), num_frames), dtype=np.float64)
     return _interpolate(keys, times, np.arange(num_frames, dtype=np.float64), method)
 
@@ -59,8 +61,7 @@ def resample_trajectory(cameras: Sequence[Camera] | Camera, num_frames: int, *, 
         InputError: fewer than two cameras or frames, cameras of unlike sizes, or another method.
     """
     keys = _keys(cameras)
-    if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 2:
-        raise InputError(f"num_frames is {num_frames!r}; a trajectory needs a whole number of frames, at least 2")
+    check_frames(num_frames)
     count = len(keys)
     return _interpolate(keys, np.arange(count, dtype=np.float64), np.linspace(0, count - 1, num_frames), method)
 

@@ -13,7 +13,7 @@ def dilate_holes(visible: Tensor, radius: int) -> Tensor:
 
     Args:
         visible: [..., H, W] in {0, 1}.
-        radius: pixels, >= 0; 0 changes nothing.
+        radius: pixels, >= 0; 0 changes nothing, and more than the picture has changes nothing more.
 
     Returns:
         [..., H, W] in {0, 1}.
@@ -23,6 +23,7 @@ def dilate_holes(visible: Tensor, radius: int) -> Tensor:
     """
     if isinstance(radius, bool) or not isinstance(radius, int) or radius < 0:
         raise InputError(f"radius is {radius!r}; it must be a whole number of pixels, 0 or more")
+    radius = min(radius, max(visible.shape[-2:]))
     holes = (1 - visible).reshape(-1, 1, *visible.shape[-2:])
     # One axis after the other gives the same square at (2 radius + 1) * 2 comparisons a pixel.
     holes = functional.max_pool2d(holes, (1, 2 * radius + 1), stride=1, padding=(0, radius))

@@ -18,8 +18,11 @@ from scipy.spatial.transform import Rotation
 
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
+from mvguide.memory import check_memory
 
 Easing = Literal["linear", "smooth"]
+
+_FRAME_BYTES = 1000  # of a camera while its path is made: a few 4 x 4 matrices in float64
 
 
 def orbit(
@@ -249,10 +252,15 @@ def make_trajectory(kind: str, camera: Camera, num_frames: int, target_depth: fl
     return TRAJECTORIES[kind](camera, num_frames, **params)
 
 
-def _frames(num_frames: int) -> None:
-    """Refuse a number of frames that makes no video."""
+def check_frames(num_frames: int) -> None:
+    """Refuse a number of frames that makes no video, or whose cameras alone would not fit into memory.
+
+    Raises:
+        InputError: not a whole number of at least 2, or too many.
+    """
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 2:
         raise InputError(f"num_frames is {num_frames!r}; a trajectory needs a whole number of frames, at least 2")
+    check_memory(_FRAME_BYTES * num_frames, f"a path of {num_frames} frames", "ask for fewer with num_frames")
 
 
 def _number(name: str, value: float, above: float = -math.inf, below: float = math.inf) -> float:
@@ -278,7 +286,7 @@ def _forward(name: str, share: float) -> float:
 
 def _progress(camera: Camera, num_frames: int, easing: str) -> np.ndarray:
     """Share of the way at each frame, [F] from 0 to 1, after checking what every trajectory is given."""
-    _frames(num_frames)
+    check_frames(num_frames)
     if camera.batch_shape:
         raise InputError(f"a trajectory starts from one camera, but a batch of {list(camera.batch_shape)} was given")
     camera.check()

@@ -18,7 +18,8 @@ from mvguide.errors import InputError
 from mvguide.files.images import exif_fov
 from mvguide.geometry.camera import Camera, stack
 from mvguide.geometry.keyframes import interpolate_cameras, resample_trajectory, start_at
-from mvguide.geometry.trajectory import make_trajectory
+from mvguide.geometry.trajectory import check_frames, make_trajectory
+from mvguide.inputs.background import check_background, place_backgrounds
 from mvguide.inputs.captures import camera_file, choose_images, read_capture
 from mvguide.inputs.missing_depth import complete_depths
 from mvguide.inputs.pictures import intrinsics_of, read_footage, read_posed_image, read_view
@@ -86,6 +87,7 @@ class Inputs:
             if config.params():
                 raise InputError(f"trajectory.kind {kind!r} takes no {', '.join(config.params())}; drop it")
             if kind == "still":
+                check_frames(num_frames)
                 return stack([first.camera] * num_frames)
             cameras = [view.camera.resize(first.camera.width, first.camera.height) for view in self.views]
             if len(cameras) < 2:
@@ -143,6 +145,7 @@ def load_views(
         ModelError: a depth model that cannot be loaded.
     """
     depth, lens, crop, say = depth or DepthOptions(), lens or LensOptions(), crop or CropOptions(), say or _ignore
+    check_background(depth.background)
     given = [name for name in SOURCES if getattr(source, name) is not None]
     if given not in (["image"], ["views"], ["cameras"], ["video"], ["cameras", "video"]):
         listed = " and ".join(f"--{name}" for name in given) or "no picture"
@@ -168,7 +171,7 @@ def load_views(
     if not views:
         raise InputError("views is an empty list; give at least one picture")
     views = complete_depths(views, hints, depth, posed=posed, still=footage is None, say=say)
-    return Inputs(views, posed, footage)
+    return Inputs(place_backgrounds(views, depth.background), posed, footage)
 
 
 def _lens_of(view: ViewOptions, lens: LensOptions, say: Say) -> LensOptions:

@@ -13,10 +13,11 @@ from mvguide.decoding import is_folder
 from mvguide.depth.maps import Depth, fit_depth, read_depth
 from mvguide.depth.sequence import read_depths
 from mvguide.errors import InputError
-from mvguide.files.images import read_image
+from mvguide.files.images import read_image_and_alpha
 from mvguide.files.video import read_video
 from mvguide.geometry.camera import Camera
 from mvguide.geometry.lens import Lens, undistort
+from mvguide.inputs.background import find_background
 from mvguide.inputs.captures import camera_file
 from mvguide.inputs.finding import crop_box, find_depth, find_depths, find_pictures, pair
 from mvguide.views.view import DEFAULT_FOV, View, resize_image
@@ -38,14 +39,16 @@ def read_view(view: ViewOptions, depth: DepthFileOptions, lens: LensOptions, cro
         FileError: a file that cannot be read.
         InputError: settings that do not go together, or depth of another shape.
     """
-    image = _picture(crop, view.image)
+    image, alpha = _picture(crop, view.image)
     size = image.shape[2], image.shape[1]
     own = view.fov is not None or view.intrinsics is not None
     fov, intrinsics = (view.fov, view.intrinsics) if own else (lens.fov, lens.intrinsics)
     camera = _camera(size, fov, intrinsics, lens.pixel_center, _world_to_camera(view))
     path = view.depth or (depth.depth and str(find_depth(depth.depth, Path(view.image))))
     found = None if path is None else _depth(depth, path)
-    return _shape(crop, image, camera, found, Path(view.image).name)
+    name = Path(view.image).name
+    background = find_background(depth.background, image, alpha, found, name)
+    return _shape(crop, image, camera, found, name, background)
 
 
 def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFileOptions, crop: CropOptions) -> View:
@@ -65,7 +68,7 @@ def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFil
         FileError: a file that cannot be read.
         InputError: depth of another shape.
     """
-    image, one = _picture(crop, file), posed.images[index]
+    (image, alpha), one = _picture(crop, file), posed.images[index]
     path: Path | None = None
     if depth.depth is not None:
         path = find_depth(depth.depth, file)
@@ -73,7 +76,8 @@ def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFil
         path = posed.folder / one.depth_name
     found = None if path is None else _depth(depth, str(path))
     camera = one.camera.resize(image.shape[2], image.shape[1])
-    return _shape(crop, image, camera, found, file.name, one.lens)
+    background = find_background(depth.background, image, alpha, found, file.name)
+    return _shape(crop, image, camera, found, file.name, background, one.lens)
 
 
 def read_footage(
@@ -97,11 +101,14 @@ def read_footage(
     """
     folder = Path(source)
     names = [path.name for path in find_pictures(source)] if is_folder(folder) else []
-    frames = [read_image(folder / name) for name in names] if names else list(read_video(source))
+    pictures: list[tuple[Tensor, Tensor | None]] = [read_image_and_alpha(folder / name) for name in names]
+    pictures = pictures or [(frame, None) for frame in read_video(source)]
+    frames, alphas = [image for image, _ in pictures], [alpha for _, alpha in pictures]
     if any(frame.shape != frames[0].shape for frame in frames):
         raise InputError(f"pictures of {source} have unlike sizes; a video's frames have one, bring them to it")
     if crop.already_cropped:
         frames = [_cut(crop, frame) for frame in frames]
+        alphas = [None if alpha is None else _cut(crop, alpha) for alpha in alphas]
     size = frames[0].shape[2], frames[0].shape[1]
     own, lenses = [_camera(size, lens.fov, lens.intrinsics, lens.pixel_center, None)] * len(frames), None
     if cameras is not None:
@@ -124,13 +131,15 @@ def read_footage(
             baseline=depth.depth_baseline,
             focal=depth.depth_focal,
         )
+    names = names or [f"frame {index}" for index in range(len(frames))]
     return [
         _shape(
             crop,
             frame,
             own[index],
             depths[index],
-            names[index] if names else f"frame {index}",
+            names[index],
+            find_background(depth.background, frame, alphas[index], depths[index], names[index]),
             lenses[index] if lenses else None,
         )
         for index, frame in enumerate(frames)
@@ -158,10 +167,12 @@ def _world_to_camera(view: ViewOptions) -> Tensor | None:
         ) from error
 
 
-def _picture(crop: CropOptions, path: str | Path) -> Tensor:
-    """The picture that the cameras are of."""
-    image = read_image(path)
-    return _cut(crop, image) if crop.already_cropped else image
+def _picture(crop: CropOptions, path: str | Path) -> tuple[Tensor, Tensor | None]:
+    """The picture that the cameras are of, and its alpha if it has one."""
+    image, alpha = read_image_and_alpha(path)
+    if not crop.already_cropped:
+        return image, alpha
+    return _cut(crop, image), None if alpha is None else _cut(crop, alpha)
 
 
 def _depth(options: DepthFileOptions, path: str) -> Depth:
@@ -177,12 +188,18 @@ def _depth(options: DepthFileOptions, path: str) -> Depth:
 
 
 def _shape(
-    options: CropOptions, image: Tensor, camera: Camera, depth: Depth | None, name: str, lens: Lens | None = None
+    options: CropOptions,
+    image: Tensor,
+    camera: Camera,
+    depth: Depth | None,
+    name: str,
+    background: Tensor | None,
+    lens: Lens | None = None,
 ) -> View:
     """A view without lens distortion, resized and cropped as the settings ask."""
     if depth is not None:
         depth = fit_depth(depth, image.shape[2], image.shape[1])
-    view = View(image, camera, depth, name)
+    view = View(image, camera, depth, name, background=background)
     if lens is not None and not lens.is_pinhole:
         view = _straighten(view, lens)
     if options.already_cropped:
@@ -213,7 +230,11 @@ def _straighten(view: View, lens: Lens) -> View:
         valid, _ = undistort(depth.valid[None].float(), view.camera, lens, mode="nearest")
         known = (valid[0] > 0.5) & inside
         depth = replace(depth, values=torch.where(known, values[0], 0), valid=known)
-    return View(image, view.camera, depth, view.name)
+    background = view.background
+    if background is not None:
+        flat, _ = undistort(background[None].float(), view.camera, lens, mode="nearest")
+        background = (flat[0] > 0.5) & inside
+    return View(image, view.camera, depth, view.name, background=background)
 
 
 def _camera(

@@ -9,7 +9,8 @@ assumed: the change e is an error of X of the kind that X itself has.
   G are linear in their logits over log sigma (for Gaussian data the slope is -2), and the model is never worse than the
   first frame repeated.
 * Warp: E_I^2 is half of e^2, for e has two more passes where X has had one. With several views the part that wrong
-  depth has in it is measured instead, from each view to the others, and grows with the square of the distance.
+  depth has in it is measured instead, from each view to the others: what is above the error of one pass there grows
+  with the square of the distance, up to the distance of the views.
 
 From these, `mvguide.tables.consistent.consistent_weights` computes the table.
 """
@@ -42,6 +43,7 @@ LEVELS = (0.7, 0.15)
 """Noise levels that the model is measured at: four evaluations, a sixth of a run of 25 steps."""
 CALIBRATION = "calibration.npz"
 """File of a result folder that keeps what was measured."""
+_VERSION = 2  # of the way errors are measured: files of another are measured again
 _ADVICE = "remove it, if it is a calibration, and render again"
 DEPTH_ERROR = 0.05
 """Relative error of depth that is assumed where nothing is known of it: a good network's, or a plane sweep's."""
@@ -149,8 +151,8 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
         raise ConfigError(f"depth_error is {depth_error:g}; it is a share of the depth, above 0 and below 1")
     backbone, targets, warps = context.backbone, context.targets(mask), context.warps
     device = targets.latents.device
-    by_distance = _between_views(context) if context.moments is None else None
-    again, seen = _there_and_back(context, depth_error if by_distance is None else 0.0)
+    between = _between_views(context) if context.moments is None else None
+    again, seen = _there_and_back(context, depth_error if between is None else 0.0)
     cells = ((latent_visible(seen, backbone.vae_scale_factor).to(device) > 0) & (targets.visible > 0)).float()
     change = (backbone.encode(again, context.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
@@ -166,15 +168,19 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
         gains.append((_mean(answer * change, cells) / size.clamp(min=1e-12)).clamp(0.01, 0.999))
     most = _mean((targets.latents - targets.latents[:1]) ** 2, cells)
     warp_error = size / 2
-    if by_distance is not None:
-        warp_error = warp_error + by_distance * warps.distances.clamp(max=1e3) ** 2
+    if between is not None:
+        moved = ~warps.pinned
+        floor = float(warp_error[moved].mean()) if moved.any() else 0.0
+        # Farther than the views stand from each other, nothing was measured.
+        distances = warps.distances.clamp(max=float(between.distances.max()))
+        warp_error = warp_error + between.growth(floor) * distances**2
     warp_error = torch.where(warps.pinned, 0.0, warp_error.clamp(min=1e-9))
     return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error, warps.distances.double())
 
 
 def _key(context: Context, mask: MaskOptions, depth_error: float) -> str:
     """What the measured errors depend on, as a digest."""
-    about = (context.backbone.fingerprint, context.options, mask, depth_error, LEVELS)
+    about = (_VERSION, context.backbone.fingerprint, context.options, mask, depth_error, LEVELS)
     digest = hashlib.sha256(repr(about).encode())
     trajectory, warps = context.trajectory, context.warps
     tensors = [trajectory.intrinsics, trajectory.world_to_camera, warps.image, warps.visible]
@@ -226,29 +232,46 @@ def _there_and_back(context: Context, depth_error: float) -> tuple[Tensor, Tenso
     return torch.stack(images), torch.stack(seen)
 
 
-def _between_views(context: Context) -> Tensor | None:
-    """Mean square error of warps from view to view, per squared distance; None for one view, or views too far apart."""
+@dataclass(frozen=True)
+class _Pairs:
+    """Warps from view to view: their mean square errors, the cells they were seen in, their distances, ``[P]`` each."""
+
+    errors: Tensor
+    cells: Tensor
+    distances: Tensor
+
+    def growth(self, floor: float) -> float:
+        """Slope k of ``floor + k d^2`` by least squares over all cells, >= 0.
+
+        Without the floor, the error that a warp over no distance has would grow too: by a hundred times where views
+        stand ten times closer to each other than to a frame between them.
+        """
+        above = (self.errors - floor).clamp(min=0)
+        square = self.distances**2
+        return float((above * self.cells * square).sum() / (self.cells * square**2).sum())
+
+
+def _between_views(context: Context) -> _Pairs | None:
+    """Warps from each view to the others; None for one view, or where none sees another from another place."""
     backbone, device = context.backbone, context.backbone.device
     fitted = [view.fit(context.trajectory.width, context.trajectory.height) for view in context.views]
-    total, weight = 0.0, 0.0
+    if len(fitted) < 2:
+        return None
+    found: list[Tensor] = []
     for index, view in enumerate(fitted):
         others = [k for k in range(len(fitted)) if k != index]
-        if not others:
-            return None
         targets = stack([fitted[k].camera for k in others])
         depth = view.require_depth()
         distances = frame_distances(view.camera, targets, depth.values, depth.valid)
         warp = splat(view.image, depth.values, view.camera, targets, valid=depth.valid)
         filled = push_pull_fill(warp.image, warp.visible)
         both = torch.cat([filled, torch.stack([fitted[k].image for k in others])])
-        encoded = backbone.encode(both, context.chunk).to(device)
-        found, truth = encoded.chunk(2)
+        reached, truth = backbone.encode(both, context.chunk).to(device).chunk(2)
         seen = latent_visible(warp.visible, backbone.vae_scale_factor).to(device)
-        errors, cells = _mean((found - truth) ** 2, seen), seen.sum(dim=(1, 2, 3)).double().cpu()
-        usable = (cells > 0) & (distances > 0)
-        total += float((errors * cells * distances**2)[usable].sum())
-        weight += float((cells * distances**4)[usable].sum())
-    return torch.tensor(total / weight, dtype=torch.float64) if weight > 0 else None
+        errors, cells = _mean((reached - truth) ** 2, seen), seen.sum(dim=(1, 2, 3)).double().cpu()
+        found.append(torch.stack([errors, cells, distances])[:, (cells > 0) & (distances > 0)])
+    pairs = torch.cat(found, dim=1)
+    return _Pairs(*pairs) if pairs.shape[1] else None
 
 
 def _mean(values: Tensor, cells: Tensor) -> Tensor:

@@ -16,12 +16,13 @@ Asking for every pixel throws away what is seen along each hole (docs/results.md
 
 
 def encode_warps(backbone: Backbone, warps: Warps, chunk: int = 8) -> Tensor:
-    """Latents ``[F, C, h, w]`` of the warps on the backbone's device, their holes filled from around.
+    """Latents ``[F, C, h, w]`` of the warps on the backbone's device, their holes filled from the farther side.
 
     Holes are filled before encoding, because a black hole would bleed into neighbouring latent cells; the mask keeps
-    cells that are mostly invented out of the guidance.
+    cells that are mostly invented out of the guidance. What a move uncovers mostly continues what lies behind.
     """
-    return backbone.encode(push_pull_fill(warps.image, warps.visible), chunk).to(backbone.device)
+    filled = push_pull_fill(warps.image, warps.visible, warps.depth)
+    return backbone.encode(filled, chunk).to(backbone.device)
 
 
 def cell_weights(warps: Warps, vae_scale_factor: int, options: MaskOptions | None = None) -> Tensor:

@@ -1,5 +1,6 @@
 """MultiViewPipeline: prepare, search or calibrate a table, sample. Views and a trajectory in, a guided video out."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,7 +17,7 @@ from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
-from mvguide.memory import peak_memory
+from mvguide.memory import check_memory, peak_memory
 from mvguide.pipeline.prepare import Context, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable
@@ -25,6 +26,8 @@ from mvguide.views.view import View
 from mvguide.views.warps import mean_flow
 
 DEFAULT_STEPS = 25
+_PIXEL_BYTES, _LATENT_BYTES = 4 * 30, 4 * 8
+"""Of a video: its warps, their filling and the result; x, noise, target and estimates. The network's are not in it."""
 
 
 class MultiViewPipeline:
@@ -96,7 +99,12 @@ class MultiViewPipeline:
         backbone, num_frames = self.backbone, len(trajectory) if trajectory.batch_shape else 1
         check_trajectory(views, trajectory)
         size = size or backbone.native_size.default_size(trajectory.width, trajectory.height)
-        backbone.latent_shape(num_frames, size[1], size[0])
+        shape = backbone.latent_shape(num_frames, size[1], size[0])
+        check_memory(
+            _PIXEL_BYTES * num_frames * size[0] * size[1] + _LATENT_BYTES * math.prod(shape),
+            f"a video of {num_frames} frames of {size[0]} x {size[1]}",
+            "ask for fewer with num_frames, or for smaller ones with width and height",
+        )
         options = conditioning or ConditioningOptions(num_frames)
         if options.num_frames != num_frames:
             raise InputError(

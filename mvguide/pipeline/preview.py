@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mvguide.drawing.path_plot import plot_path
-from mvguide.drawing.sheets import mark_holes, video_sheet
+from mvguide.drawing.sheets import mark_holes, pick_columns, video_sheet
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
 from mvguide.files.video import write_video
@@ -39,6 +39,7 @@ class Preview:
     def table(self) -> list[dict[str, Any]]:
         """A row for each frame: share seen, share from each view, confidence, parallax, range of depth."""
         rows, warps = [], self.path.warps
+        seen = warps.seen.tolist()
         for frame in range(len(self.path.trajectory)):
             visible = warps.visible[frame] > 0
             depth = warps.depth[frame][visible & (warps.depth[frame] > 0)]
@@ -48,7 +49,7 @@ class Preview:
             rows.append(
                 {
                     "frame": frame,
-                    "seen": round(float(warps.seen[frame]), 4),
+                    "seen": round(seen[frame], 4),
                     "from_views": [round(share, 4) for share in warps.shares[:, frame].tolist()],
                     "confidence": round(float(warps.confidence[frame][visible].mean()), 4) if visible.any() else 0,
                     "parallax_pixels": round(float(moved), 2) if moved.isfinite() else None,
@@ -77,7 +78,9 @@ class Preview:
         for view in self.path.views:
             missing = 1 - float(view.require_depth().valid.float().mean())
             if missing > _WORTH_A_WORD:
-                lines.append(f"{missing:.0%} of {view.name} has no depth and cannot be warped")
+                lines.append(
+                    f"{missing:.0%} of {view.name} has no depth: its place is guessed, and it does not count as seen"
+                )
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
     def save(self, folder: str | Path, fps: int = 7) -> Path:
@@ -85,11 +88,11 @@ class Preview:
 
         Raises OutputError when the folder cannot be written.
         """
-        marked = mark_holes(self.path.warps.image, self.path.warps.visible)
-        notes = [f"{share:.0%} seen" for share in self.path.warps.seen.tolist()]
+        warps = self.path.warps
         with output_folder(folder, stale=()) as out:
-            write_video(out / "warps.mp4", marked, fps)
-            write_png(out / "sheet.png", video_sheet({"warp": marked, "confidence": self._confidence()}, notes))
+            # A frame at a time: there may be thousands.
+            write_video(out / "warps.mp4", map(mark_holes, warps.image, warps.visible), fps)
+            write_png(out / "sheet.png", self._sheet())
             plot_path(
                 out / "path.png",
                 [view.camera for view in self.path.views],
@@ -100,8 +103,15 @@ class Preview:
             (out / "preview.json").write_text(json.dumps(document, indent=2) + "\n")
         return Path(folder)
 
-    def _confidence(self) -> Tensor:
-        return self.path.warps.confidence.expand(-1, 3, -1, -1)
+    def _sheet(self) -> Tensor:
+        warps = self.path.warps
+        columns = pick_columns(len(warps.image))
+        shown = {
+            "warp": mark_holes(warps.image[columns], warps.visible[columns]),
+            "confidence": warps.confidence[columns].expand(-1, 3, -1, -1),
+        }
+        notes = [f"{share:.0%} seen" for share in warps.seen[columns].tolist()]
+        return video_sheet(shown, notes, labels=[f"frame {index}" for index in columns])
 
 
 def preview(path: WarpedPath) -> Preview:

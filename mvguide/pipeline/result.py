@@ -123,7 +123,7 @@ class Result:
                 for name, picture in zip(names, pictures, strict=True):
                     write_png(out / part / name, picture)
             write_video(out / "video.mp4", self.frames, fps)
-            write_video(out / "warps.mp4", mark_holes(self.warps.image, self.warps.visible), fps)
+            write_video(out / "warps.mp4", map(mark_holes, self.warps.image, self.warps.visible), fps)
             write_png(out / "sheet.png", self.sheet())
             places = [f"images/{name}" for name in names]
             masks = [{"mask_path": f"masks/{name}"} for name in names]

@@ -49,7 +49,7 @@ def diagnose(views: Sequence[View], trajectory: Camera, warps: Warps) -> list[st
 
 
 def _looks_inverse(view: View) -> str:
-    depth = view.require_depth()
+    depth = view.scene_depth
     stored = torch.where(depth.valid, depth.values, 0).cpu().numpy()
     evidence = disparity_evidence(stored)
     if not evidence.is_strong:
@@ -61,7 +61,7 @@ def _hardly_known(view: View) -> str:
     share = _known(view)
     if share >= _KNOWN:
         return ""
-    return f"only {share:.0%} of the depth map of {view.name} is known: the rest cannot be warped; fill or estimate it"
+    return f"only {share:.0%} of the depth map of {view.name} is known, and the rest is guessed; fill or estimate it"
 
 
 def _known(view: View) -> float:
@@ -142,7 +142,7 @@ def _path_of_another_scale(views: Sequence[View], trajectory: Camera) -> str:
 
 def _in_millimetres(view: View) -> bool:
     """Whether depths look like millimetres that were read as metres: large whole numbers."""
-    depth = view.require_depth()
+    depth = view.scene_depth
     values = depth.values[depth.valid]
     return view.median_depth > _MILLIMETRES and bool((values == values.round()).all())
 

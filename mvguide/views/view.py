@@ -15,9 +15,13 @@ from mvguide.errors import InputError
 from mvguide.files.images import read_image
 from mvguide.geometry.camera import Camera
 from mvguide.geometry.trajectory import make_trajectory
+from mvguide.memory import check_memory
 
 DEFAULT_FOV = 60.0
 """Horizontal field of view assumed when neither it nor intrinsics are given, in degrees: a phone's main lens."""
+
+INFINITY = 100.0
+"""What is infinitely far has this many times the largest depth that is known in its view."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +34,7 @@ class View:
         depth: a depth map of the picture's size, or None.
         name: file name, for messages and reports.
         confidence: ``[H, W]`` in [0, 1], how far to trust the depth of each pixel; None = all of it.
+        background: ``[H, W]`` bool, pixels that are infinitely far; see :meth:`with_background`. None = none of them.
 
     Raises:
         InputError: sizes that differ.
@@ -40,6 +45,7 @@ class View:
     depth: Depth | None = None
     name: str = "view"
     confidence: Tensor | None = None
+    background: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that picture, camera and depth are of one size."""
@@ -48,6 +54,8 @@ class View:
             raise InputError(f"{self.name} has a picture {tuple(self.image.shape)} but a camera of {(3, *size)}")
         if self.depth is not None and tuple(self.depth.values.shape) != size:
             raise InputError(f"{self.name} has depth {tuple(self.depth.values.shape)} but a camera of {size}")
+        if self.background is not None and tuple(self.background.shape) != size:
+            raise InputError(f"{self.name} has a background {tuple(self.background.shape)} but a camera of {size}")
         if self.confidence is not None and tuple(self.confidence.shape) != size:
             raise InputError(f"{self.name} has confidence {tuple(self.confidence.shape)} but a camera of {size}")
 
@@ -77,8 +85,33 @@ class View:
 
     @property
     def median_depth(self) -> float:
-        """Median of the known depths, in scene units. Raises InputError without depth."""
-        return self.require_depth().median
+        """Median of the known depths before the background, in scene units. Raises InputError without depth."""
+        return self.scene_depth.median
+
+    @property
+    def scene_depth(self) -> Depth:
+        """The depth map without the background. Raises InputError where there is none."""
+        depth = self.require_depth()
+        return depth if self.background is None else replace(depth, valid=depth.valid & ~self.background)
+
+    def with_background(self, mask: Tensor) -> "View":
+        """The view with pixels that are infinitely far, so that they are warped along instead of being holes.
+
+        Their depth becomes 100 times the largest one that is known elsewhere: they move against the farthest surface as
+        if they stood still, to a hundredth of its own motion, and stay finite.
+
+        Args:
+            mask: ``[H, W]`` bool.
+
+        Raises:
+            InputError: no depth, or none but that of the background.
+        """
+        depth = self.require_depth()
+        known = depth.values[depth.valid & ~mask]
+        if not len(known):
+            raise InputError(f"all of {self.name} that has depth is background; give depth for what is before it")
+        values = torch.where(mask, INFINITY * known.max(), depth.values)
+        return replace(self, depth=replace(depth, values=values, valid=depth.valid | mask), background=mask)
 
     def require_depth(self) -> Depth:
         """The depth map. Raises InputError where there is none."""
@@ -90,7 +123,9 @@ class View:
         """Picture, depth and confidence on a device; the camera stays on the CPU."""
         depth = None if self.depth is None else self.depth.to(device)
         confidence = None if self.confidence is None else self.confidence.to(device)
-        return replace(self, image=self.image.to(device), depth=depth, confidence=confidence)
+        background = None if self.background is None else self.background.to(device)
+        image = self.image.to(device)
+        return replace(self, image=image, depth=depth, confidence=confidence, background=background)
 
     def crop(self, left: int, top: int, width: int, height: int) -> "View":
         """The cut-out [left, left + width) x [top, top + height), camera and depth with it.
@@ -111,7 +146,8 @@ class View:
         rows, columns = slice(top, top + height), slice(left, left + width)
         depth = None if self.depth is None else self.depth.crop(left, top, width, height)
         confidence = None if self.confidence is None else self.confidence[rows, columns]
-        return View(self.image[:, rows, columns], camera, depth, self.name, confidence)
+        background = None if self.background is None else self.background[rows, columns]
+        return View(self.image[:, rows, columns], camera, depth, self.name, confidence, background)
 
     def resize(self, width: int, height: int) -> "View":
         """The view at another size, camera and depth with it; a change of shape stretches it.
@@ -119,13 +155,20 @@ class View:
         Args:
             width: columns wanted, at least 1.
             height: rows wanted, at least 1.
+
+        Raises:
+            InputError: so many pixels need more memory than is free.
         """
+        _check_size(width, height, self.name)
         depth = None if self.depth is None else self.depth.resize(width, height)
         confidence = self.confidence
         if confidence is not None:
             confidence = interpolate(confidence[None, None], (height, width), mode="area")[0, 0]
+        background = self.background
+        if background is not None:  # as depth is, of which it is a part
+            background = Depth(background.float(), background, False).resize(width, height).valid
         image = resize_image(self.image, width, height)
-        return View(image, self.camera.resize(width, height), depth, self.name, confidence)
+        return View(image, self.camera.resize(width, height), depth, self.name, confidence, background)
 
     def fit(self, width: int, height: int) -> "View":
         """View resized to cover ``width`` x ``height`` and cropped around the centre, camera and depth with it."""
@@ -197,15 +240,28 @@ def resize_image(image: Tensor, width: int, height: int) -> Tensor:
 
     Returns:
         [C, height, width] in [0, 1].
+
+    Raises:
+        InputError: so many pixels need more memory than is free.
     """
+    _check_size(width, height, "picture")
     return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
+def _check_size(width: int, height: int, what: str) -> None:
+    """Refuse a size whose pixels would not fit into memory: colours twice, depth, its mask and confidence."""
+    needed = (2 * 3 * 4 + 4 + 1 + 4) * width * height
+    check_memory(needed, f"{what} at {width} x {height}", "ask for a smaller size")
+
+
 def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:
-    """Evenly picked points of all views' depth maps, at most about ``count``: world ``[N, 3]``, colours ``[N, 3]``."""
+    """Evenly picked points of all views' depth maps before the background, at most about ``count``.
+
+    Returns world ``[N, 3]`` and colours ``[N, 3]``.
+    """
     points, colours = [], []
     for view in views:
-        depth = view.require_depth()
+        depth = view.scene_depth
         rows, columns = depth.valid.nonzero(as_tuple=True)
         step = max(1, -(-len(rows) * len(views) // count))
         rows, columns = rows[::step], columns[::step]

@@ -148,7 +148,7 @@ def test_the_preview_explains_its_columns(folder: Path, capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     assert "from views" not in text, "there is one view"
     assert "seen: share of a frame of 32 x 24 that a view shows" in text
-    assert "25% of photo.png has no depth and cannot be warped" in text
+    assert "25% of photo.png has no depth: its place is guessed" in text
     assert "nan" not in text
 
 

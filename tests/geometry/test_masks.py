@@ -103,3 +103,9 @@ def test_a_latent_cell_may_be_seen_in_part() -> None:
     assert latent_visible(visible, 4, 0.6).tolist() == [[[[0, 1]]]]
     with pytest.raises(InputError, match="coverage is 0"):
         latent_visible(visible, 4, 0)
+
+
+def test_a_radius_beyond_the_picture_changes_nothing_more() -> None:
+    visible = torch.ones(1, 1, 5, 7)
+    visible[..., 2, 3] = 0
+    assert torch.equal(dilate_holes(visible, 10**9), torch.zeros_like(visible))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mvguide.cameras.colmap_text import write_colmap
 from mvguide.cameras.matrices import write_matrices
@@ -17,7 +18,6 @@ from mvguide.errors import FileError, InputError
 from mvguide.files import images as image_files
 from mvguide.files.images import write_png
 from mvguide.geometry.camera import Camera
-from mvguide.inputs import captures, pictures
 from mvguide.inputs.loading import Inputs, find_posed, load_inputs, load_views
 from tests.cameras.camera_cases import llff_table, mvsnet_text
 from tests.real_data import DATA, needs_data
@@ -179,12 +179,13 @@ def test_two_views_of_fifty_open_two_pictures(tmp_path: Path, monkeypatch: pytes
     write_tum(tmp_path / "path.tum", some_path(50))
     opened: set[str] = set()
 
-    def read_image(path: Path) -> torch.Tensor:
-        opened.add(Path(path).name)
-        return image_files.read_image(path)
+    open_picture = image_files.open_picture
 
-    for module in (captures, pictures):
-        monkeypatch.setattr(module, "read_image", read_image)
+    def opening(path: Path) -> Image.Image:
+        opened.add(Path(path).name)
+        return open_picture(path)
+
+    monkeypatch.setattr(image_files, "open_picture", opening)
     for cameras, options in (
         ("cams", {}),
         ("cams", {"images": str(tmp_path / "images")}),

@@ -13,11 +13,13 @@ from mvguide.config.input_options import InputConfig
 from mvguide.config.parsing import load_settings
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.errors import ConfigError, FileError
-from mvguide.geometry.camera import Camera
+from mvguide.geometry.camera import Camera, stack
+from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.inputs.loading import load_inputs
 from mvguide.pipeline.calibration import LEVELS, Measured, calibrate, measure
 from mvguide.scenes import packaged_scene
 from mvguide.views.view import View
+from mvguide.views.warps import warp_views
 
 FRAMES = 4
 SIZE = (64, 64)
@@ -128,6 +130,19 @@ def test_two_views_tell_the_error_of_the_warp(pipe: mvguide.MultiViewPipeline) -
         depth = view.require_depth()
         wrong.append(replace(view, depth=replace(depth, values=depth.values * 1.3)))
     assert (measure(prepare(pipe, wrong, path)).warp_error[1:-1] > 1.5 * good[1:-1]).all()
+
+
+def test_views_beside_each_other_say_little_of_frames_far_away(pipe: mvguide.MultiViewPipeline) -> None:
+    """What a warp costs over no distance is not scaled up to the frames between."""
+    first, _ = packaged_scene("courtyard").load(num_frames=FRAMES)
+    path = first.trajectory("truck", FRAMES, distance=0.1)
+    beside = first.trajectory("truck", 2, distance=0.002)[1]
+    warps = warp_views([first], stack([beside]))
+    image = push_pull_fill(warps.image, warps.visible)[0]
+    second = replace(first, image=image, camera=beside, name="beside")
+    alone = measure(prepare(pipe, [first], path), depth_error=0.01).warp_error
+    both = measure(prepare(pipe, [first, second], path)).warp_error
+    assert (both[1:] < 2 * alone[1:]).all()
 
 
 def test_what_cannot_be_calibrated(pipe: mvguide.MultiViewPipeline, context: mvguide.Context, tmp_path: Path) -> None:

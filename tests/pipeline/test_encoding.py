@@ -30,7 +30,7 @@ def test_targets_keep_invented_pixels_out() -> None:
     visible[1, :, 2, 6] = 0  # one pixel of the second
     pinned = torch.tensor([True, False, False])
     nothing = torch.zeros(3, 1, 16, 16)
-    warps = Warps(image * visible, visible, pinned, torch.zeros(3), nothing, nothing, torch.ones(1, 3))
+    warps = Warps(image * visible, visible, pinned, torch.zeros(3), nothing, nothing, torch.ones(1, 3), nothing > 0)
     latents = encode_warps(MeanBackbone(), warps)  # type: ignore[arg-type]
     cells = cell_weights(warps, 4, MaskOptions("hard"))
     assert latents.shape == (3, 3, 4, 4)
@@ -40,12 +40,23 @@ def test_targets_keep_invented_pixels_out() -> None:
     assert (latents[1, :, 0, 1] - image[1, :, :4, 4:8].mean((1, 2))).abs().max() < 0.1, "filled, not black"
 
 
+def test_holes_continue_what_lies_behind() -> None:
+    image, depth = torch.zeros(1, 3, 16, 16), torch.full((1, 1, 16, 16), 4.0)
+    image[..., 8:], depth[..., :8] = 1.0, 1.0  # black and near on the left, white and far on the right
+    visible = torch.ones(1, 1, 16, 16)
+    visible[..., 4:12] = 0
+    nothing = visible < 0
+    warps = Warps(image, visible, torch.tensor([False]), torch.zeros(1), depth, visible, torch.ones(1, 1), nothing)
+    latents = encode_warps(MeanBackbone(), warps)  # type: ignore[arg-type]
+    assert latents[..., 1:3].mean() > 0.55, "half would be as much from either side"
+
+
 def make_warps(visible: Tensor, confidence: Tensor | None = None) -> Warps:
     frames = len(visible)
     image = torch.zeros(frames, 3, *visible.shape[-2:])
     confidence = visible if confidence is None else confidence * visible
     pinned = torch.zeros(frames, dtype=torch.bool)
-    return Warps(image, visible, pinned, torch.zeros(frames), visible, confidence, torch.ones(1, frames))
+    return Warps(image, visible, pinned, torch.zeros(frames), visible, confidence, torch.ones(1, frames), visible < 0)
 
 
 @pytest.mark.parametrize("ramp", [0.0, 1.5])

@@ -1,6 +1,8 @@
 """Preview: what a path shows, and what is wrong with it, in words."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +55,7 @@ def test_a_sound_path_has_no_warnings_and_a_full_folder(scene: tuple[View, Camer
     assert rows[5]["seen"] < 1
     assert rows[0]["confidence"] == 1 > rows[5]["confidence"]
     assert 0 < rows[3]["depth_near"] < rows[3]["depth_far"]
-    assert len(found.text().splitlines()) == 8
+    assert len(found.text().splitlines()) == 8, "titles, frames, what the columns mean"
 
 
 def test_too_long_a_turn_is_to_be_shortened(scene: tuple[View, Camera]) -> None:
@@ -118,3 +120,36 @@ def test_a_depth_map_with_little_in_it(scene: tuple[View, Camera]) -> None:
     assert any("only 25% of the depth map" in text for text in found.warnings)
     assert isinstance(found, Preview)
     assert diagnose([view], path, warp_path([view], path, (64, 64)).warps) == []
+
+
+_PEAK = """
+import sys, tempfile
+import torch
+from mvguide.depth.maps import Depth
+from mvguide.geometry.camera import Camera
+from mvguide.geometry.trajectory import orbit
+from mvguide.pipeline.prepare import warp_path
+from mvguide.pipeline.preview import preview
+from mvguide.views.view import View
+
+size = 320
+camera, depth = Camera.from_fov(60, size, size), torch.full((size, size), 4.0)
+depth[100:200, 100:200] = 2.0
+image = torch.linspace(0, 1, size).expand(3, size, size).clone()
+view = View(image, camera, Depth(depth, depth > 0, True))
+for frames in (16, 64):
+    found = preview(warp_path([view], orbit(camera, frames, target_depth=4.0), (size, size)))
+    with tempfile.TemporaryDirectory() as folder:
+        found.save(folder + "/out")
+    del found
+    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(int(peak.split()[1]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_grows_by_what_is_kept_of_a_frame() -> None:
+    run = subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True)
+    few, many = (int(line) for line in run.stdout.split())
+    kept = 6 * 4 * 320 * 320 * 48 / 1024  # colour, mask, depth and confidence of 48 frames, KiB
+    assert many - few < 2 * kept

@@ -27,13 +27,49 @@ def test_the_input_frame_is_the_picture_even_where_depth_is_unknown() -> None:
     assert whole.depth is not None
     whole.depth.valid[:10] = False
     whole.depth.values[:10] = 0
-    warps = warp_views([whole], truck(whole.camera, 3, distance=0.1, target_depth=4.0))
+    path = truck(whole.camera, 3, distance=0.1, target_depth=4.0)
+    warps = warp_views([whole], path, guess_depth=False)
     assert warps.pinned.tolist() == [True, False, False]
     torch.testing.assert_close(warps.image[0], whole.image)
     assert (warps.visible[0] == 1).all()
     assert (warps.visible[1, 0, :5] == 0).all()
     assert warps.distances[0] == 0
     assert warps.distances[2] > warps.distances[1] > 0
+
+
+def test_pixels_without_depth_move_with_what_is_behind_and_fill_what_nothing_else_shows() -> None:
+    exact, whole = view(), view()
+    depth = whole.require_depth()
+    lost = (slice(12, 36), slice(28, 34))  # a strip over the near square's right side and the wall beside it
+    depth.valid[lost], depth.values[lost] = False, 0
+    path = truck(whole.camera, 3, distance=0.02, target_depth=4.0)
+    right, alone, warps = (
+        warp_views([exact], path),
+        warp_views([whole], path, guess_depth=False),
+        warp_views([whole], path),
+    )
+    known = (alone.visible > 0).expand(-1, 3, -1, -1)
+    assert torch.equal(warps.image[known], alone.image[known])
+    torch.testing.assert_close(warps.seen, alone.seen, atol=0.01, rtol=0)
+    assert warps.guessed[2].sum() > 100
+    assert not warps.guessed[0].any(), "the picture itself is given"
+    assert warps.confidence[warps.guessed].max() <= 0.1
+    # The wall beside the square is where it should be; the square's own part moves as the wall does.
+    wall = (right.depth > 3).expand_as(known) & warps.guessed.expand_as(known)
+    assert (warps.image - right.image).abs()[wall].mean() < 0.02
+    assert warps.depth[warps.guessed].mean() > 3.25, "nearer to the wall's 4 than to the square's 2"
+
+
+def test_a_guess_hides_nothing_that_another_view_knows() -> None:
+    near, other = view(), view()
+    path = truck(near.camera, 3, distance=0.05, target_depth=4.0)
+    depth = near.require_depth()
+    depth.values[:], depth.valid[:] = 1.0, False
+    depth.valid[0, 0] = True  # all else would be guessed far too near
+    second = View(torch.full_like(other.image, 0.25), path[2], other.require_depth(), "second")
+    alone, both = warp_views([second], path), warp_views([near, second], path)
+    seen = (alone.visible[1] > 0) & (both.depth[1] > 1.5)
+    assert seen.float().mean() > 0.8
 
 
 def test_holes_open_behind_the_near_square_and_grow_with_the_radius() -> None:

@@ -203,7 +203,7 @@ def make_methods(pipe: MultiViewPipeline, steps: int, seed: int, folder: Path | 
     """Every method by name; ``folder`` is for the tables of the oracle."""
 
     def filled(scene: Scene) -> Tensor:
-        return push_pull_fill(scene.warps.image, scene.warps.visible)
+        return push_pull_fill(scene.warps.image, scene.warps.visible, scene.warps.depth)
 
     draws = [guided(pipe, steps, seed + draw, {"guidance": "none"}) for draw in range(SEEDS)]
     return {
