@@ -122,9 +122,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_hub_id_has_the_frames_of_its_own_config(cache: Path) -> None:
-    assert read_native_size("some/model") == NativeSize(14, 16, 4, 2)
-    assert known_native_size(Path("some/model")) == NativeSize(14, 16, 4, 2)
-    assert known_native_size(EMBEDDED["tiny"]) == NativeSize(8, 16, 4, 2)
+    assert read_native_size("some/model") == NativeSize(14, 32, 4, 4)
+    assert known_native_size(Path("some/model")) == NativeSize(14, 32, 4, 4)
+    assert known_native_size(EMBEDDED["tiny"]) == NativeSize(8, 32, 4, 4)
     edit(cache / "snapshots" / "abc" / "unet" / "config.json", num_frames=-3)
     with pytest.raises(ModelError, match=r"model some/model has num_frames = -3"):
         read_native_size("some/model")
@@ -185,7 +185,7 @@ def test_a_hub_id_in_the_cache_is_loaded_and_checked_as_a_folder(cache: Path) ->
     shutil.rmtree(snapshot)
     shutil.copytree(EMBEDDED["tiny"], snapshot)
     backbone = load_backbone("some/model", device="cpu")
-    assert (backbone.name, backbone.native_size) == ("some/model", NativeSize(8, 16, 4, 2))
+    assert (backbone.name, backbone.native_size) == ("some/model", NativeSize(8, 32, 4, 4))
     edit(snapshot / "vae" / "config.json", block_out_channels=[64] * 5000)
     with pytest.raises(ModelError, match="block_out_channels has 5000 entries"):
         load_backbone("some/model", device="cpu")

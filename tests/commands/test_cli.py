@@ -117,10 +117,10 @@ def test_sigmas_make_and_show(inputs: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_real_rgbd_view_renders(tmp_path: Path) -> None:
     assert run("render", "--image", str(REDWOOD / "color/00000.jpg"), "--depth", str(REDWOOD / "depth/00000.png"),
                "--depth_unit", "0.001", "--intrinsics", "[525,525,319.5,239.5]", "--trajectory.kind", "orbit",
-               "--trajectory.degrees", "10", "--num_frames", "8", "--model", "tiny", "--seed", "1", "--steps", "2",
+               "--trajectory.degrees", "10", "--num_frames", "4", "--model", "tiny", "--seed", "1", "--steps", "1",
                "--device", "cpu", "--quiet", "--out", str(tmp_path / "redwood")) == 0  # fmt: skip
     report = json.loads((tmp_path / "redwood" / "report.json").read_text())
-    assert report["settings"]["size"] == [72, 56], "the picture's shape at the model's trained area"
+    assert report["settings"]["size"] == [144, 112], "the picture's shape at the model's trained area"
     assert all(0.75 < share <= 1 for share in report["seen"])
 
 
