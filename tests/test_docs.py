@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from PIL import Image
 
 import mvguide
 from mvguide import cli
+from mvguide.backbones.native_size import NativeSize
 from mvguide.config.input_options import InputConfig
 from mvguide.config.parsing import make_parser
 from mvguide.files.video import read_video
@@ -31,6 +32,7 @@ RUN_ELSEWHERE = "extending.md"  # its Python examples: tests/test_extending.py
 # Symbols of the maths, names of other programs, what a reader adds; any other name on a page is one of the code.
 NOT_OF_THE_CODE = {
     *("eps_theta", "c_view", "MALLOC_MMAP_THRESHOLD", "MALLOC_TRIM_THRESHOLD", "test_docs"),
+    *("OMP_WAIT_POLICY", "KMP_BLOCKTIME"),
     *("FILE_OR_FOLDER", "ItsPipelineClass", "ItsBackbone", "get_dummy_components"),
 }
 _FENCE = re.compile(r"(?:^<!-- example: needs (.+?) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -89,7 +91,12 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(SCENES / "film" / "clip.mp4", tmp_path / "clip.mp4")
     shutil.copytree(SCENES / "film" / "disparity", tmp_path / "clip_depth")
     monkeypatch.chdir(tmp_path)
-    # The pages render with the default of 25 steps, seconds each: two steps take the same way.
+    # The pages render at the model's own size with the default of 25 steps, seconds each: a quarter of the pixels and
+    # two steps take the same way.
+    full = NativeSize.default_size
+    monkeypatch.setattr(
+        NativeSize, "default_size", lambda self, *size: full(replace(self, side=max(1, self.side // 2)), *size)
+    )
     monkeypatch.setattr("mvguide.commands.job.DEFAULT_STEPS", 2)
     monkeypatch.setattr("mvguide.pipeline.pipeline.DEFAULT_STEPS", 2)
     return tmp_path

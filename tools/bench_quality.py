@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=None, help="pixels along a side; by default the model's own")
     parser.add_argument("--only", nargs="*", help=f"names of methods; by default all but: {'; '.join(EXTRA)}")
     parser.add_argument("--baseline", default="constant 1", help="method that differences are taken to")
     parser.add_argument("--calibration", type=int, default=8, help="scenes of each mean oracle table")
@@ -76,6 +77,7 @@ def bench(options: argparse.Namespace) -> None:
     for name in (*(options.only or ()), options.baseline):
         if name not in every:
             raise MvguideError(f"there is no method {name!r}; use some of: {'; '.join(every)}")
+    shape = worker.scene_shape(pipe, options.size)
     names = options.only or [name for name in every if name not in EXTRA]
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,6 @@ def bench(options: argparse.Namespace) -> None:
     rows = read_rows(out / "table.csv") if options.resume else []
     for old in () if options.resume else (out / "oracle").glob("*.npz"):
         old.unlink()
-    shape = pipe.backbone.native_size.default_size(64, 64)[0], pipe.backbone.native_size.frames
     seeds = {
         name: CONDITIONS[name].pick_seeds(SEEDS[options.seeds], options.scenes, *shape) for name in options.conditions
     }
@@ -99,6 +100,7 @@ def bench(options: argparse.Namespace) -> None:
         options.device,
         options.steps,
         options.seed,
+        options.size,
         0 if on_gpu else 1,
         options.compile,
         out / "oracle",
@@ -119,7 +121,7 @@ def bench(options: argparse.Namespace) -> None:
 
 def _check_settings(options: argparse.Namespace, note: Path) -> None:
     """Refuse to mix rows of different settings."""
-    kept = ("model", "steps", "seed", "seeds", "calibration")
+    kept = ("model", "steps", "seed", "size", "seeds", "calibration")
     settings = {name: getattr(options, name) for name in kept}
     if options.resume and note.exists() and json.loads(note.read_text()) != settings:
         raise MvguideError(f"{note} is of other settings than {settings}; give another --out, or drop --resume")

@@ -23,6 +23,7 @@ from transformers import CLIPVisionModelWithProjection
 # Run as a script, Python looks for modules beside the script only.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tools.tiny.averages import best_average
 from tools.tiny.compute import Compute, join_processes, rank_and_world
 from tools.tiny.curves import plot_losses
 from tools.tiny.data import load_shards, render_shards
@@ -33,6 +34,7 @@ from tools.tiny.models import (
     build_unet,
     build_vae,
     grow_unet,
+    restart_variance,
     save_pipeline,
     whiten,
 )
@@ -54,10 +56,12 @@ GUIDANCE_SCALE = [1.0, 1.0]
 
 def make_vae(settings: Settings) -> Any:
     """The finished VAE of the run, or one to train."""
-    if settings.init_from:
-        return AutoencoderKLTemporalDecoder.from_pretrained(Path(settings.init_from) / "vae", dtype=torch.float32)
     folder = settings.root / "vae"
-    return AutoencoderKLTemporalDecoder.from_pretrained(folder) if folder.exists() else build_vae()
+    if not folder.exists():
+        if settings.init_from is None:
+            return build_vae()
+        folder = Path(settings.init_from) / "vae"
+    return AutoencoderKLTemporalDecoder.from_pretrained(folder, dtype=torch.float32)
 
 
 def make_encoder(settings: Settings) -> Any:
@@ -89,10 +93,14 @@ def some_videos(settings: Settings, count: int) -> Tensor:
 def stage_vae(settings: Settings) -> None:
     torch.manual_seed(settings.seed)  # all processes start from the same weights
     vae = make_vae(settings)
+    latents_may_change = settings.vae_part == "all"
+    if settings.init_from and latents_may_change:
+        restart_variance(vae)
     train_vae(vae, settings)
     if rank_and_world()[0] == 0:
         vae.cpu()
-        whiten(vae, encode_frames(vae, some_videos(settings, 128)).flatten(0, 1))
+        if latents_may_change:
+            whiten(vae, encode_frames(vae, some_videos(settings, 128)).flatten(0, 1))
         vae.save_pretrained(settings.root / "vae")
 
 
@@ -114,7 +122,7 @@ def make_conditioner(settings: Settings) -> Any:
 
 def stage_latents(settings: Settings) -> None:
     rank, world = rank_and_world()
-    encode_shards(make_conditioner(settings), settings.root / "videos", settings.root / "latents", rank, world)
+    encode_shards(make_conditioner(settings), settings, rank, world)
 
 
 def stage_unet(settings: Settings) -> None:
@@ -123,14 +131,10 @@ def stage_unet(settings: Settings) -> None:
 
 
 def stage_export(settings: Settings, out: Path) -> None:
-    """Averaged weights of the last checkpoint, half precision, diffusers layout."""
-    from safetensors.torch import load_file
-
-    unet = make_unet(settings)
-    stored = load_file(settings.root / "unet.rank0.safetensors")
-    with torch.no_grad():
-        for name, p in unet.named_parameters():
-            p.copy_(stored[f"ema/{name}"])
+    """The best of the averaged weights of the last checkpoint, half precision, diffusers layout."""
+    unet = make_unet(settings).eval()
+    pipe = make_conditioner(settings)
+    best_average(unet, pipe, settings)
     pipe = build_pipeline(make_vae(settings), unet, make_encoder(settings))
     save_pipeline(pipe.to(torch.float16), out)
     (out / "mvguide.json").write_text(
@@ -171,15 +175,7 @@ def main() -> None:
     rank, world = rank_and_world()
     for stage in stages:
         if stage == "videos":
-            render_shards(
-                settings.root / "videos",
-                count=settings.shards,
-                size=settings.size,
-                frames=settings.frames,
-                per_shard=settings.scenes_per_shard,
-                rank=rank,
-                world=world,
-            )
+            render_shards(settings, settings.video_shards, rank, world)
         elif stage == "vae":
             stage_vae(settings)
         elif stage == "latents":

@@ -44,7 +44,7 @@ def main() -> None:
 def tune(options: argparse.Namespace) -> None:
     """Run the study, and say how much better its best is than what the model's notes have."""
     pipe = MultiViewPipeline.from_pretrained(options.model, device=options.device)
-    shape = pipe.backbone.native_size.default_size(64, 64)[0], pipe.backbone.native_size.frames
+    shape = pipe.backbone.native_size.default_size(1, 1)[0], pipe.backbone.native_size.frames
     scenes = [
         Scene(seed, *shape, condition)
         for condition in options.conditions

@@ -50,7 +50,8 @@ def test_every_scene_previews_without_warnings_and_renders(
 
 def test_two_views_are_pinned_at_both_ends(tmp_path: Path) -> None:
     scene = ROOT / "mvguide" / "scenes" / "two_views.yaml"
-    assert run("render", "--scene", str(scene), *QUICK, "--steps", "8", "--out", str(tmp_path / "out")) == 0
+    small = ["--width", "64", "--height", "64"]
+    assert run("render", "--scene", str(scene), *small, *QUICK, "--steps", "8", "--out", str(tmp_path / "out")) == 0
     inputs = load_inputs(load_settings(InputConfig, scene=str(scene)))
     for view, name in ((inputs.views[0], "0000.png"), (inputs.views[1], "0007.png")):
         found, there = read_image(tmp_path / "out" / "images" / name), view.fit(64, 64).image
@@ -70,7 +71,8 @@ def test_portrait_square_and_wide_pictures_keep_their_shape(width: int, height: 
     write_png(tmp_path / "a.png", view.image)
     np.save(tmp_path / "a.npy", view.require_depth().values.numpy())
     arguments = ["--image", str(tmp_path / "a.png"), "--depth", str(tmp_path / "a.npy"), "--fov", "50"]
-    assert run("render", *arguments, "--trajectory.kind", "truck", *QUICK, "--out", str(tmp_path / "out")) == 0
+    short = ["--trajectory.kind", "truck", "--num_frames", "2", *QUICK, "--steps", "1"]
+    assert run("render", *arguments, *short, "--out", str(tmp_path / "out")) == 0
     frame = read_image(tmp_path / "out" / "images" / "0000.png")
     assert frame.shape[2] / frame.shape[1] == pytest.approx(width / height, rel=0.15)
     assert run("preview", *arguments, "--quiet", "--out", str(tmp_path / "look")) == 0
@@ -105,7 +107,7 @@ def test_preview_needs_no_model_and_says_what_is_wrong(
 def test_render_prints_the_warnings_of_the_preview_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scene = packaged_scene("marbles")
     given = ["--image", str(scene.image), "--depth", str(scene.depth), "--depth_unit", "0.001", "--fov", "55"]
-    quick = [word for word in QUICK if word != "--quiet"]
+    quick = ["--width", "64", "--height", "64", *(word for word in QUICK if word != "--quiet")]
     assert run("render", *given, "--trajectory.degrees", "150", *quick, "--out", str(tmp_path / "out")) == 0
     said = capsys.readouterr().err
     assert said.index("less than 40% is seen") < said.index("denoising")

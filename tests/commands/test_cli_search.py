@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mvguide.backbones.native_size import NativeSize
 from mvguide.cli import main
 from mvguide.diffusion.schedule import load_sigmas
 from mvguide.tables.search import search_hypers
@@ -17,6 +18,7 @@ def test_search_hypers_fits_what_a_render_measured(tmp_path: Path, capsys: pytes
     sigmas, rendered = tmp_path / "sigmas.npy", tmp_path / "render"
     assert main(["sigmas", "make", "--steps", "3", "--out", str(sigmas)]) == 0
     scene = ["--scene", str(ROOT / "mvguide" / "scenes" / "llff.yaml"), "--sigmas", str(sigmas), "--quiet"]
+    scene += ["--width", "64", "--height", "64"]
     assert main(["render", *scene, "--guidance.table", "calibrated", "--out", str(rendered)]) == 0
     capsys.readouterr()
     arguments = ["--objective", "calibrated", "--calibration", str(rendered / "calibration.npz")]
@@ -37,7 +39,10 @@ def test_search_hypers_fits_what_a_render_measured(tmp_path: Path, capsys: pytes
     assert difference["fitted"] < difference["published"]
 
 
-def test_search_hypers_scores_scenes_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_search_hypers_scores_scenes_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NativeSize, "default_size", lambda *_: (64, 64))  # the model's own size would only be slower
     sigmas, study = tmp_path / "sigmas.npy", tmp_path / "study" / "study.log"
     assert main(["sigmas", "make", "--steps", "2", "--out", str(sigmas)]) == 0
     scene = str(ROOT / "mvguide" / "scenes" / "llff.yaml")

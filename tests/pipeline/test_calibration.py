@@ -22,6 +22,7 @@ from mvguide.views.view import View
 from mvguide.views.warps import warp_views
 
 FRAMES = 4
+SIZE = (64, 64)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,7 +32,7 @@ def pipe() -> mvguide.MultiViewPipeline:
 
 
 def prepare(pipe: mvguide.MultiViewPipeline, views: list[View], path: Camera) -> mvguide.Context:
-    return pipe.prepare(views, path, schedule=mvguide.SigmaSchedule(torch.tensor([10.0, 1.0, 0.0])))
+    return pipe.prepare(views, path, schedule=mvguide.SigmaSchedule(torch.tensor([10.0, 1.0, 0.0])), size=SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_what_a_kept_calibration_depends_on(pipe: mvguide.MultiViewPipeline, tmp
     def context(seed: int = 0, cfg_max: float = 1.0) -> mvguide.Context:
         options = mvguide.ConditioningOptions(FRAMES, cfg_max=cfg_max)
         generator = torch.Generator().manual_seed(seed)
-        return pipe.prepare([view], path, schedule=schedule, conditioning=options, generator=generator)
+        return pipe.prepare([view], path, schedule=schedule, size=SIZE, conditioning=options, generator=generator)
 
     cache = tmp_path / "calibration.npz"
     first = calibrate(context(), cache=cache)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableVideoDiffusionPipeline
+from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline
 
 from mvguide.files.images import read_image
 from tools.tiny.data import render_shards
-from tools.tiny.latents import encode_frames, encode_shards
+from tools.tiny.latents import encode_frames, encode_shards, load_latents
 from tools.tiny.models import SCALING_FACTOR, build_image_encoder, build_pipeline, build_unet, build_vae, whiten
 from tools.tiny.optim import orthogonalise
 from tools.tiny.settings import Settings, load_settings
@@ -29,6 +29,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         size=32,
         frames=4,
         shards=1,
+        video_shards=1,
+        compile="never",
+        texture_clips=4,
         scenes_per_shard=4,
         vae_steps=20,
         vae_batch=4,
@@ -38,7 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         held_out_every=10,
         held_out_scenes=2,
     )
-    render_shards(folder / "videos", count=1, size=32, frames=4, per_shard=4, rank=0, world=1)
+    render_shards(settings, 1, rank=0, world=1)
     return settings
 
 
@@ -59,6 +62,9 @@ def test_the_whole_recipe_and_the_losses_fall(settings: Settings, tmp_path: Path
     assert pipe.unet.config.num_frames == 4
     size = sum(file.stat().st_size for file in (tmp_path / "model").rglob("*"))
     assert size < 16 * 2**20
+    configs = list((tmp_path / "model").glob("*/config.json"))
+    assert len(configs) == 3
+    assert not any(str(settings.root) in config.read_text() for config in configs), "no path of the run is shipped"
     assert read_image(settings.root / "curves.png").shape[-1] > 2000  # three panels
     with (settings.root / "unet_held_out.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -86,6 +92,18 @@ def test_a_stopped_run_continues_exactly(settings: Settings, tmp_path: Path) -> 
         assert torch.equal(value, parts[name]), name
 
 
+def test_the_decoder_can_be_trained_alone(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "videos").symlink_to(settings.root / "videos")
+    some = replace(settings, folder=str(tmp_path), vae_part="decoder", vae_steps=2)
+    stage_vae(some)
+    torch.manual_seed(some.seed)
+    before, after = build_vae(), AutoencoderKLTemporalDecoder.from_pretrained(tmp_path / "vae")
+    latents_part = ("encoder.", "quant_conv.")
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        assert not name.startswith(latents_part) or torch.equal(old, new), name
+    assert not torch.equal(before.decoder.conv_in.weight, after.decoder.conv_in.weight)
+
+
 def test_whitening_changes_latents_and_not_pictures(settings: Settings) -> None:
     torch.manual_seed(0)
     vae = build_vae().eval()
@@ -108,9 +126,8 @@ def test_whitening_changes_latents_and_not_pictures(settings: Settings) -> None:
 def test_latents_come_in_two_directions(settings: Settings, tmp_path: Path) -> None:
     torch.manual_seed(0)
     pipe = build_pipeline(build_vae(), build_unet(4, 8), build_image_encoder())
-    encode_shards(pipe, settings.root / "videos", tmp_path / "latents", 0, 1)
-    from tools.tiny.latents import load_latents
-
+    (tmp_path / "videos").symlink_to(settings.root / "videos")
+    encode_shards(pipe, replace(settings, folder=str(tmp_path)), 0, 1)
     data = load_latents(tmp_path / "latents")
     assert data["latents"].shape == (4, 4, 4, 8, 8)
     assert data["embeddings"].shape == (4, 2, 64)

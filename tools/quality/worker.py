@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from mvguide.drawing.sheets import mark_holes
+from mvguide.errors import ConfigError
 from mvguide.pipeline.pipeline import MultiViewPipeline
 from tools.quality.figures import strip_file, write_strip
 from tools.quality.methods import make_methods, oracle_file, walk
@@ -23,6 +24,7 @@ class Setup:
         model, device: see ``MultiViewPipeline.from_pretrained``.
         steps: of methods that do not say their own.
         seed: of the noise.
+        size: pixels along a side of a scene; None = what the model was trained for.
         threads: of torch; 0 = its own choice.
         compiled: torch.compile the network: minutes at the start, then a third faster on a CPU.
         oracles, strips: folders for the oracle's tables and the shown frames.
@@ -32,10 +34,20 @@ class Setup:
     device: str
     steps: int
     seed: int
+    size: int | None
     threads: int
     compiled: bool
     oracles: Path
     strips: Path
+
+
+def scene_shape(pipe: MultiViewPipeline, size: int | None) -> tuple[int, int]:
+    """Pixels along a side and frames of the scenes: ``size``, or else what the model was trained for."""
+    native = pipe.backbone.native_size
+    usual = native.default_size(1, 1)[0]
+    if size is not None and size < 1:
+        raise ConfigError(f"size is {size}; give the pixels along a side of a scene, such as {usual}")
+    return size or usual, native.frames
 
 
 class Worker:
@@ -46,7 +58,7 @@ class Worker:
             torch.set_num_threads(setup.threads)
         self.setup = setup
         self.pipe = MultiViewPipeline.from_pretrained(setup.model, device=setup.device)
-        self.size = self.pipe.backbone.native_size.default_size(64, 64)[0]
+        self.size, self.frames = scene_shape(self.pipe, setup.size)
         if setup.compiled:
             unet = self.pipe.backbone.pipe.unet  # type: ignore[attr-defined]
             unet.forward = torch.compile(unet.forward)
@@ -54,8 +66,8 @@ class Worker:
         self.methods = make_methods(self.pipe, setup.steps, setup.seed, setup.oracles)
 
     def scene(self, condition: str, seed: int) -> Scene:
-        """A scene at the size and length that the model was trained for."""
-        return Scene(seed, self.size, self.pipe.backbone.native_size.frames, condition)
+        """A scene of this worker's size and length."""
+        return Scene(seed, self.size, self.frames, condition)
 
     @torch.no_grad()
     def run(self, condition: str, seed: int, names: Sequence[str], shown: bool) -> list[Row]:

@@ -8,6 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tools.scenes import TRAINING, render_scenes
+from tools.tiny.compute import Compute
+from tools.tiny.settings import Settings
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -22,18 +24,29 @@ def save_shard(path: Path, tensors: dict[str, Tensor]) -> None:
     part.replace(path)
 
 
-def render_shards(folder: Path, *, count: int, size: int, frames: int, per_shard: int, rank: int, world: int) -> None:
+def render_shard(settings: Settings, index: int) -> dict[str, Tensor]:
+    """Videos ``[N, F, 3, S, S]`` uint8 of shard ``index``, with their motion buckets."""
+    compute = Compute.of(settings)
+    first = TRAINING.start + index * settings.scenes_per_shard
+    scenes = render_scenes(
+        range(first, first + settings.scenes_per_shard),
+        size=settings.size,
+        frames=settings.frames,
+        device=compute.device,
+        compiled=compute.compiled_scenes,
+    )
+    return {"video": (scenes.video * 255).round().to(torch.uint8).cpu(), "bucket": scenes.bucket.cpu()}
+
+
+def render_shards(settings: Settings, count: int, rank: int, world: int) -> None:
     """Render shards ``0 .. count - 1`` that are not there yet, every ``world``-th of them in this process."""
     for index in range(rank, count, world):
-        path = shard_path(folder, index)
+        path = shard_path(settings.root / "videos", index)
         if path.exists():
             continue
         started = time.perf_counter()
-        first = TRAINING.start + index * per_shard
-        scenes = render_scenes(range(first, first + per_shard), size=size, frames=frames)
-        video = (scenes.video * 255).round().to(torch.uint8)
-        save_shard(path, {"video": video, "bucket": scenes.bucket})
-        print(f"shard {index}: {per_shard} scenes in {time.perf_counter() - started:.0f} s", flush=True)
+        save_shard(path, render_shard(settings, index))
+        print(f"shard {index}: {settings.scenes_per_shard} scenes in {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def shards(folder: Path) -> list[Path]:

@@ -9,7 +9,9 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tools.tiny.data import load_shards, save_shard, shard_path, shards
+from tools.tiny.compute import Compute
+from tools.tiny.data import load_shards, render_shard, save_shard, shard_path
+from tools.tiny.settings import Settings
 
 
 @torch.no_grad()
@@ -34,23 +36,31 @@ def embed_pictures(pipe: Any, pictures: Tensor) -> Tensor:
     return pipe.image_encoder((resized - mean) / std).image_embeds
 
 
-def encode_shards(pipe: Any, videos: Path, out: Path, rank: int, world: int) -> None:
-    """Encode every ``world``-th shard that has no latents yet.
+def encode_shards(pipe: Any, settings: Settings, rank: int, world: int) -> None:
+    """Make every ``world``-th shard of latents that is not there yet, from stored videos or from scenes rendered now.
 
-    The first and the last frame are embedded, so that a video can also be learned backwards.
+    The first and the last frame are embedded, so that a video can also be learned backwards. Latents of 128 x 128
+    pixels take a twelfth of the pictures' room: pictures that only this stage needs are not kept.
     """
-    found = shards(videos)
-    for index in range(rank, len(found), world):
-        path = shard_path(out, index)
+    compute = Compute.of(settings)
+    pipe.vae.to(compute.device), pipe.image_encoder.to(compute.device)
+    for index in range(rank, settings.shards, world):
+        path, pictures = shard_path(settings.root / "latents", index), shard_path(settings.root / "videos", index)
         if path.exists():
             continue
         started = time.perf_counter()
-        loaded = load_file(found[index])
-        video = loaded["video"]
-        ends = torch.stack([embed_pictures(pipe, video[:, end]) for end in (0, -1)], dim=1)
-        latents = encode_frames(pipe.vae, video)
-        save_shard(path, {"latents": latents.half(), "embeddings": ends, "bucket": loaded["bucket"]})
+        shard = load_file(pictures) if pictures.exists() else render_shard(settings, index)
+        with compute.autocast():
+            data = encode_scenes(pipe, *compute.move(shard["video"], shard["bucket"]))
+        latents, embeddings, bucket = (data[name].cpu() for name in ("latents", "embeddings", "bucket"))
+        save_shard(path, {"latents": latents.half(), "embeddings": embeddings.float(), "bucket": bucket})
         print(f"latents of shard {index}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def encode_scenes(pipe: Any, video: Tensor, bucket: Tensor) -> dict[str, Tensor]:
+    """Videos ``[B, F, 3, S, S]`` uint8 as the UNet's data."""
+    ends = torch.stack([embed_pictures(pipe, video[:, end]) for end in (0, -1)], dim=1)
+    return {"latents": encode_frames(pipe.vae, video), "embeddings": ends, "bucket": bucket}
 
 
 def load_latents(folder: Path) -> dict[str, Tensor]:

@@ -51,23 +51,23 @@ def build_vae() -> Any:
 
 
 def build_unet(num_frames: int, sample_size: int) -> Any:
-    """UNet of two levels (64 and 96 channels); attention at the lower one, and at the upper one on the way up.
+    """UNet of three levels (64, 96 and 96 channels); attention at the middle one, and between the ways down and up.
 
-    On the way up the network knows where things moved, and can fetch them from the first frame cell by cell.
-    Attention on the way down as well costs a third more time and was left out.
+    Latents of 128 x 128 pixels are 32 x 32. Attention among so many cells doubles the time of a step; among 16 x 16 it
+    still lets the network fetch what it needs from anywhere in the first frame.
     """
     unet: Any = UNetSpatioTemporalConditionModel(
         sample_size=sample_size,
         in_channels=8,
         out_channels=4,
-        down_block_types=("DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal"),
-        up_block_types=("CrossAttnUpBlockSpatioTemporal",) * 2,
-        block_out_channels=(64, 96),
+        down_block_types=("DownBlockSpatioTemporal", "CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal", "UpBlockSpatioTemporal"),
+        block_out_channels=(64, 96, 96),
         layers_per_block=1,
         addition_time_embed_dim=32,
         projection_class_embeddings_input_dim=96,
         cross_attention_dim=CONTEXT,
-        num_attention_heads=(2, 3),
+        num_attention_heads=(2, 3, 3),
         num_frames=num_frames,
     )
     start_near_linear(unet)
@@ -82,16 +82,41 @@ def build_unet(num_frames: int, sample_size: int) -> Any:
     return unet
 
 
+@torch.no_grad()
 def grow_unet(old: Any, num_frames: int, sample_size: int) -> Any:
-    """A :func:`build_unet` that computes what ``old`` does: its weights, and attention layers that add nothing yet.
+    """A :func:`build_unet` with the weights of ``old``: the same net, or the first generation's with two levels.
 
-    Raises ValueError when ``old`` has weights that the new network lacks, or lacks more than attention layers.
+    Two levels become the outer ones: on latents twice as large they work as well as on those that they were trained
+    for. The third is put inside, nearly linear, and the old middle block goes down with it. Attention at the outermost
+    level is dropped. (The new level around the old ones instead, so that these see what they saw, begins far worse: the
+    finest level then has to learn all anew.)
+
+    Raises ValueError when ``old`` has weights that the new network lacks, or lacks more than the inner level.
     """
     unet = build_unet(num_frames, sample_size)
-    missing, unknown = unet.load_state_dict(old.state_dict(), strict=False)
-    if unknown or any(".attentions." not in name for name in missing):
+    weights = old.state_dict()
+    inner: tuple[str, ...] = ()
+    if len(old.config.block_out_channels) == len(unet.config.block_out_channels) - 1:
+        weights = {_outer_name(name): w for name, w in weights.items() if not name.startswith("up_blocks.1.attentions")}
+        inner = ("down_blocks.1.downsamplers.", "down_blocks.2.", "up_blocks.0.")
+    missing, unknown = unet.load_state_dict(weights, strict=False)
+    if unknown or not all(name.startswith(inner) for name in missing):
         raise ValueError(f"the UNet to start from does not fit: {[*unknown, *missing][:5]}")
+    if inner:
+        for resnet in unet.up_blocks[0].resnets:  # pass on what the middle block gives
+            shortcut = resnet.spatial_res_block.conv_shortcut
+            identity(shortcut.weight)
+            shortcut.bias.zero_()
     return unet
+
+
+def _outer_name(name: str) -> str:
+    """Name of a two-level UNet's weight in the outer levels of a three-level one."""
+    first, _, rest = name.partition(".")
+    if first != "up_blocks":
+        return name
+    index, _, rest = rest.partition(".")
+    return f"up_blocks.{int(index) + 1}.{rest}"
 
 
 def build_image_encoder() -> Any:
@@ -145,6 +170,10 @@ def save_pipeline(pipe: Any, folder: Path) -> Path:
     # transformers names its backend's class; the public name loads with any backend.
     content["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     index.write_text(json.dumps(content, indent=2) + "\n")
+    for config in folder.glob("*/config.json"):
+        # Where the part was loaded from says nothing to who gets it.
+        kept = {name: value for name, value in json.loads(config.read_text()).items() if name != "_name_or_path"}
+        config.write_text(json.dumps(kept, indent=2) + "\n")
     return folder
 
 
@@ -188,6 +217,13 @@ def identity(weight: Tensor) -> None:
     middle = tuple(size // 2 for size in weight.shape[2:])
     for channel in range(min(weight.shape[:2])):
         weight[(channel, channel, *middle)] = 1.0
+
+
+@torch.no_grad()
+def restart_variance(vae: Any) -> None:
+    """Give a whitened VAE, whose variance is switched off, a small one to train with."""
+    vae.quant_conv.weight[4:].zero_()
+    vae.quant_conv.bias[4:].fill_(-6.0)
 
 
 @torch.no_grad()

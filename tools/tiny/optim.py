@@ -14,17 +14,17 @@ ADAM_LR_SHARE = 1.0
 _MOMENTUM = 0.95
 
 
-def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Nearby matrix with singular values near 1: the quintic Newton-Schulz iteration of Muon (Jordan et al. 2024)."""
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Nearby matrices ``[..., m, n]`` with singular values near 1: Muon's Newton-Schulz iteration (Jordan 2024)."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
+    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
     if tall:
-        x = x.T
+        x = x.mT
     for _ in range(iterations):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class Optimizer:
@@ -34,18 +34,33 @@ class Optimizer:
         model: what is trained; parameters without a gradient are left alone.
         lr: peak learning rate, of both.
         ends: names of weights that go to Adam (first and last layers).
-        ema_decay: of the averaged weights, reached as steps grow: ``min(decay, (1 + step) / (10 + step))``.
+        ema_decays: one for each of the averages that are kept, reached as steps grow:
+            ``min(decay, (1 + step) / (10 + step))``. ``ema`` is the first.
+        bfloat16: orthogonalise in bfloat16, as Muon's authors do.
     """
 
-    def __init__(self, model: nn.Module, lr: float, ends: tuple[str, ...], ema_decay: float) -> None:
-        self.model, self.lr, self.ema_decay, self.step_count = model, lr, ema_decay, 0
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        ends: tuple[str, ...],
+        ema_decays: tuple[float, ...],
+        bfloat16: bool = False,
+    ) -> None:
+        self.model, self.lr, self.step_count = model, lr, 0
+        self.dtype = torch.bfloat16 if bfloat16 else torch.float32
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.muon = {name: p for name, p in named.items() if p.ndim >= 2 and name not in ends}
         self.adam = {name: p for name, p in named.items() if name not in self.muon}
         self.momentum = {name: torch.zeros_like(p) for name, p in self.muon.items()}
         self.mean = {name: torch.zeros_like(p) for name, p in self.adam.items()}
         self.square = {name: torch.zeros_like(p) for name, p in self.adam.items()}
-        self.ema = {name: p.detach().clone() for name, p in named.items()}
+        self.averages = {decay: {name: p.detach().clone() for name, p in named.items()} for decay in ema_decays}
+
+    @property
+    def ema(self) -> dict[str, Tensor]:
+        """The first of the averages."""
+        return next(iter(self.averages.values()))
 
     @torch.no_grad()
     def step(self, schedule: float, clip: float = 1.0) -> float:
@@ -53,28 +68,40 @@ class Optimizer:
         average_gradients(self.model)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), clip))
         self.step_count += 1
-        lr, count = self.lr * schedule, self.step_count
-        directions = {}
-        for name, p in self.muon.items():
-            if p.grad is not None:
-                momentum = self.momentum[name].mul_(_MOMENTUM).add_(p.grad)
-                directions[name] = (p.grad + _MOMENTUM * momentum).flatten(1)
-        for name, update in orthogonalise_all(directions).items():
+        lr = self.lr * schedule
+        self._muon_step(lr)
+        self._adam_step(lr)
+        self.model.zero_grad(set_to_none=True)
+        count = self.step_count
+        named = dict(self.model.named_parameters())
+        for decay, average in self.averages.items():
+            share = 1 - min(decay, (1 + count) / (10 + count))
+            torch._foreach_lerp_(list(average.values()), [named[name] for name in average], share)
+        return norm
+
+    def _muon_step(self, lr: float) -> None:
+        names = [name for name, p in self.muon.items() if p.grad is not None]
+        gradients: list[Tensor] = [p.grad for name in names if (p := self.muon[name]).grad is not None]
+        momenta = [self.momentum[name] for name in names]
+        torch._foreach_mul_(momenta, _MOMENTUM)
+        torch._foreach_add_(momenta, gradients)
+        directions = torch._foreach_add(gradients, momenta, alpha=_MOMENTUM)
+        matrices = {name: direction.flatten(1) for name, direction in zip(names, directions, strict=True)}
+        for name, update in orthogonalise_all(matrices, self.dtype).items():
             p = self.muon[name]
             # The factor 0.2 sqrt(longer side) gives updates the size of Adam's (Moonshot's scaling, arXiv 2502.16982).
             p.add_(update.view_as(p), alpha=-lr * 0.2 * math.sqrt(max(update.shape)))
-        for name, p in self.adam.items():
-            if p.grad is None:
-                continue
-            mean = self.mean[name].lerp_(p.grad, 0.1)
-            square = self.square[name].lerp_(p.grad**2, 0.01)
-            p.sub_(lr * ADAM_LR_SHARE * (mean / (1 - 0.9**count)) / ((square / (1 - 0.99**count)).sqrt() + 1e-8))
-        self.model.zero_grad(set_to_none=True)
-        decay = min(self.ema_decay, (1 + count) / (10 + count))
-        for name, p in self.model.named_parameters():
-            if name in self.ema:
-                self.ema[name].lerp_(p, 1 - decay)
-        return norm
+
+    def _adam_step(self, lr: float) -> None:
+        names = [name for name, p in self.adam.items() if p.grad is not None]
+        gradients: list[Tensor] = [p.grad for name in names if (p := self.adam[name]).grad is not None]
+        means, squares = [self.mean[name] for name in names], [self.square[name] for name in names]
+        torch._foreach_lerp_(means, gradients, 0.1)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 0.01)
+        spread = torch._foreach_sqrt(torch._foreach_div(squares, 1 - 0.99**self.step_count))
+        torch._foreach_add_(spread, 1e-8)
+        rate = lr * ADAM_LR_SHARE / (1 - 0.9**self.step_count)
+        torch._foreach_addcdiv_([self.adam[name] for name in names], means, spread, value=-rate)
 
     @torch.no_grad()
     def use_ema(self) -> None:
@@ -90,7 +117,7 @@ class Optimizer:
             "momentum": self.momentum,
             "mean": self.mean,
             "square": self.square,
-            "ema": self.ema,
+            **{average_name(decay): average for decay, average in self.averages.items()},
         }
         tensors = {f"{group}/{name}": t.contiguous() for group, ts in groups.items() for name, t in ts.items()}
         tensors["rng/generator"], tensors["rng/torch"] = generator.get_state(), torch.get_rng_state()
@@ -113,14 +140,24 @@ class Optimizer:
             return {n.removeprefix(prefix + "/"): t for n, t in tensors.items() if n.startswith(prefix + "/")}
 
         self.model.load_state_dict(group("weight"))
-        for name in ("momentum", "mean", "square", "ema"):
-            kept = getattr(self, name)
+        kept = {"momentum": self.momentum, "mean": self.mean, "square": self.square}
+        for decay, average in self.averages.items():
+            # An average that the checkpoint lacks begins at its weights.
+            kept[average_name(decay)] = average
+            for key, value in average.items():
+                value.copy_(tensors[f"weight/{key}"])
+        for name, values in kept.items():
             for key, value in group(name).items():
-                kept[key].copy_(value)
+                values[key].copy_(value)
         generator.set_state(tensors["rng/generator"])
         torch.set_rng_state(tensors["rng/torch"])
         if "rng/cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["rng/cuda"])
+
+
+def average_name(decay: float) -> str:
+    """Name of an average's tensors in a checkpoint."""
+    return f"ema{decay:g}"
 
 
 def average_gradients(model: nn.Module) -> None:
@@ -135,24 +172,25 @@ def average_gradients(model: nn.Module) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def orthogonalise_all(matrices: dict[str, Tensor]) -> dict[str, Tensor]:
-    """:func:`orthogonalise` of each matrix, the work shared between the processes."""
+def orthogonalise_all(matrices: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """:func:`orthogonalise` of each matrix, those of one shape together, the work shared between the processes."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    if world == 1:
-        return {name: orthogonalise(matrix) for name, matrix in matrices.items()}
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, matrix in matrices.items():
+        groups.setdefault(tuple(matrix.shape), []).append(name)
     # Every process fills in its share of one flat tensor of zeros; the sum over processes is then the whole.
-    sizes = [matrix.numel() for matrix in matrices.values()]
     device = next(iter(matrices.values())).device
-    flat = torch.zeros(sum(sizes), device=device)
-    by_size = sorted(range(len(sizes)), key=lambda index: -sizes[index])
-    mine = set(by_size[rank::world])
-    for index, (matrix, part) in enumerate(zip(matrices.values(), flat.split(sizes), strict=True)):
-        if index in mine:
-            part.copy_(orthogonalise(matrix).flatten())
-    dist.all_reduce(flat)
-    return {
-        name: part.view_as(matrix) for (name, matrix), part in zip(matrices.items(), flat.split(sizes), strict=True)
-    }
+    flat = torch.zeros(sum(matrix.numel() for matrix in matrices.values()), device=device)
+    order = [name for names in groups.values() for name in names]
+    parts = dict(zip(order, flat.split([matrices[name].numel() for name in order]), strict=True))
+    for mine in (names[rank::world] for names in groups.values()):
+        if mine:
+            found = orthogonalise(torch.stack([matrices[name] for name in mine]).to(dtype))
+            for name, one in zip(mine, found, strict=True):
+                parts[name].copy_(one.flatten())
+    if world > 1:
+        dist.all_reduce(flat)
+    return {name: part.view_as(matrices[name]) for name, part in parts.items()}
 
 
 def trapezoid(step: int, steps: int, warmup: int = 20, decay_share: float = 0.3) -> float:

@@ -14,6 +14,7 @@ class Settings:
     size: int
     frames: int
     shards: int
+    video_shards: int
     scenes_per_shard: int
     seed: int
     init_from: str | None
@@ -23,12 +24,16 @@ class Settings:
     scenes: str
     vae_steps: int
     vae_batch: int
+    vae_part: str
+    vae_crop: int
+    vae_textures: float
+    texture_clips: int
     vae_lr: float
     vae_ema: float
     unet_steps: int
     unet_batch: int
     unet_lr: float
-    unet_ema: float
+    unet_averages: list[float]
     condition_dropout: float
     sigma_mean: float
     sigma_std: float
@@ -46,6 +51,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "compile": ("auto", "always", "never"),
     "scenes": ("auto", "stored", "rendered"),
+    "vae_part": ("all", "decoder"),
 }
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tools.scenes import TRAINING, render_scenes
 from tools.tiny.compute import Compute, rank_and_world
-from tools.tiny.data import load_shards
+from tools.tiny.data import load_shards, shards
 from tools.tiny.latents import embed_pictures, encode_frames, load_latents
 from tools.tiny.settings import Settings
 
@@ -28,6 +28,10 @@ class LatentSource(Protocol):
 
     def draw(self, step: int, count: int, generator: torch.Generator) -> Latents:
         """``count`` videos for a step."""
+        ...
+
+    def refresh(self) -> None:
+        """Look for data that has come since."""
         ...
 
 
@@ -56,7 +60,7 @@ class RenderedVideos:
             size=self.settings.size,
             frames=self.settings.frames,
             device=self.compute.device,
-            compiled=self.compute.compiled,
+            compiled=self.compute.compiled_scenes,
         )
         return (found.video * 255).round().to(torch.uint8), found.bucket
 
@@ -65,10 +69,17 @@ class RenderedVideos:
 
 
 class StoredLatents:
-    """Latents of the run's shards, at random."""
+    """Latents of the run's shards, at random; shards may be added while the training runs."""
 
     def __init__(self, settings: Settings) -> None:
-        self.data = load_latents(settings.root / "latents")
+        self.folder = settings.root / "latents"
+        self.shards = shards(self.folder)
+        self.data = load_latents(self.folder)
+
+    def refresh(self) -> None:
+        if shards(self.folder) != self.shards:
+            self.shards, self.data = shards(self.folder), load_latents(self.folder)
+            print(f"{len(self.data['latents'])} scenes", flush=True)
 
     def draw(self, step: int, count: int, generator: torch.Generator) -> Latents:
         picked = torch.randint(len(self.data["latents"]), (count,), generator=generator)
@@ -85,6 +96,9 @@ class EncodedVideos:
     def __init__(self, settings: Settings, compute: Compute, pipe: Any) -> None:
         self.videos, self.compute, self.pipe = RenderedVideos(settings, compute), compute, pipe
         compute.prepare(pipe.vae.encoder, pipe.image_encoder)
+
+    def refresh(self) -> None:
+        """Every scene is new."""
 
     @torch.no_grad()
     def draw(self, step: int, count: int, generator: torch.Generator) -> Latents:

@@ -13,8 +13,9 @@ from mvguide.diffusion.path import VarianceExploding
 from mvguide.diffusion.schedule import karras_sigmas
 from mvguide.diffusion.training import gamma_v, score_matching_loss
 from tools.scenes import HELD_OUT, render_scenes
+from tools.tiny.attention import use_fast_attention
 from tools.tiny.compute import Compute
-from tools.tiny.latents import embed_pictures, encode_frames
+from tools.tiny.latents import encode_scenes
 from tools.tiny.models import SCALING_FACTOR
 from tools.tiny.optim import Optimizer, trapezoid
 from tools.tiny.run import Run
@@ -85,9 +86,11 @@ def train_unet(unet: Any, pipe: Any, settings: Settings, steps: int | None = Non
     """
     columns = tuple(f"v_mse_sigma_{low:g}_{high:g}" for low, high in pairwise(SIGMA_EDGES))
     compute = Compute.of(settings)
+    if compute.device.type == "cpu":
+        use_fast_attention(unet)
     compute.prepare(unet)
     pipe.vae.to(compute.device), pipe.image_encoder.to(compute.device)
-    optimizer = Optimizer(unet, settings.unet_lr, UNET_ENDS, settings.unet_ema)
+    optimizer = Optimizer(unet, settings.unet_lr, UNET_ENDS, tuple(settings.unet_averages), compute.bfloat16)
     run = Run(optimizer, settings, compute, "unet", ("loss", *columns))
     source: LatentSource = EncodedVideos(settings, compute, pipe) if compute.rendered else StoredLatents(settings)
     held_out = HeldOut(run, pipe)
@@ -114,6 +117,7 @@ def train_unet(unet: Any, pipe: Any, settings: Settings, steps: int | None = Non
         run.end_of_step(norm, values, run.step == stop)
         if run.step % settings.held_out_every == 0 or run.step == stop:
             held_out.measure(unet)
+            source.refresh()
         if run.step % 100 == 0:
             sums.zero_()
             counts.zero_()
@@ -137,12 +141,6 @@ def v_errors(unet: Any, data: Latents, scaling_factor: float = SCALING_FACTOR) -
             total += float(loss.sum())
         found[level] = total / len(latents)
     return found
-
-
-def encode_scenes(pipe: Any, video: Tensor, bucket: Tensor) -> Latents:
-    """Videos ``[B, F, 3, S, S]`` uint8 as the UNet's data."""
-    ends = torch.stack([embed_pictures(pipe, video[:, end]) for end in (0, -1)], dim=1)
-    return {"latents": encode_frames(pipe.vae, video), "embeddings": ends, "bucket": bucket}
 
 
 class HeldOut:
@@ -172,7 +170,8 @@ class HeldOut:
         def averaged(*args: Any, **options: Any) -> Any:
             return functional_call(unet, self.run.optimizer.ema, args, options)
 
-        errors = v_errors(averaged, self.data)
+        with self.run.compute.autocast():
+            errors = v_errors(averaged, self.data)
         seconds = round(time.perf_counter() - self.started, 1)
         row = [self.run.step, seconds, *(round(error, 4) for error in errors.values())]
         self.run.write_row(self.log, row)

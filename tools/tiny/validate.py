@@ -13,7 +13,8 @@ from diffusers import StableVideoDiffusionPipeline
 from torch import Tensor
 
 from tools.scenes import HELD_OUT, render_scenes
-from tools.tiny.unet import encode_scenes, v_errors
+from tools.tiny.latents import encode_scenes
+from tools.tiny.unet import v_errors
 
 
 @torch.no_grad()
@@ -25,11 +26,12 @@ def vae_psnr(vae: Any, video: Tensor, latents: Tensor) -> Tensor:
     return -10 * torch.log10((picture - truth).square().flatten(1).mean(1))
 
 
-def validate(model: Path, count: int, size: int = 64, frames: int = 8) -> dict[str, Any]:
+def validate(model: Path, count: int) -> dict[str, Any]:
     """All figures of a model folder on the first ``count`` held-out scenes."""
     pipe = StableVideoDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    scenes = render_scenes(HELD_OUT[:count], size=size, frames=frames)
+    size = pipe.unet.config.sample_size * 2 ** (len(pipe.vae.config.block_out_channels) - 1)
+    scenes = render_scenes(HELD_OUT[:count], size=size, frames=pipe.unet.config.num_frames)
     video = (scenes.video * 255).round().to(torch.uint8)
     data = encode_scenes(pipe, video, scenes.bucket)
     psnr = vae_psnr(pipe.vae, video, data["latents"])
