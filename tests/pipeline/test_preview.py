@@ -152,4 +152,4 @@ def test_memory_grows_by_what_is_kept_of_a_frame() -> None:
     run = subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True)
     few, many = (int(line) for line in run.stdout.split())
     kept = 6 * 4 * 320 * 320 * 48 / 1024  # colour, mask, depth and confidence of 48 frames, KiB
-    assert many - few < 2 * kept
+    assert many - few < 3 * kept, "24 more frames held 645 MB when every step kept its own copies"
