@@ -199,3 +199,11 @@ class Backbone(Protocol):
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
         """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
         ...
+
+    def decode_bytes(self, height: int, width: int) -> float | None:
+        """Memory that decoding takes for each frame of a chunk, bytes; None where a chunk changes nothing."""
+        ...
+
+    def free(self) -> None:
+        """With offload, take every network off the GPU; they come back when they are needed."""
+        ...

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from mvguide.backbones.chunks import encode_frames
 from mvguide.decoding import check_readable, decoding
 from mvguide.diffusion.path import NoisePath, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
@@ -133,7 +134,8 @@ def calibrate(
         kept, kept_key = Measured.load(cache)
         found = kept if kept_key == key else None
     if found is None:
-        found = measure(context, mask=mask, depth_error=depth_error)
+        with context.enough_memory("measuring the errors of"):
+            found = measure(context, mask=mask, depth_error=depth_error)
         if cache is not None:
             Path(cache).parent.mkdir(parents=True, exist_ok=True)
             found.save(cache, key)
@@ -161,7 +163,7 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
     again, seen = _there_and_back(context, depth_error if between is None else 0.0)
     whole = grid.all(latent_visible(seen, backbone.vae_scale_factor) > 0).to(device)
     cells = (whole & (targets.visible > 0)).float()
-    change = (backbone.encode(again, context.chunk).to(device) - targets.latents) * cells
+    change = (encode_frames(backbone, again, context.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
     denoiser = backbone.denoiser(context.conditioning)
     sigmas = torch.tensor(LEVELS, dtype=torch.float64)
