@@ -4,7 +4,6 @@ All of it is declared here, class by class, and a class that is not listed is re
 their noise in different units (a ratio to the signal, a share, a row of a table): here it is the sigma of the path.
 """
 
-import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvguide.backbones.stock_solver import StockSolver, copy_scheduler
 from mvguide.diffusion.path import DiscreteVP, FlowMatching, NoisePath, Prediction, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.errors import InputError, ModelError
+from mvguide.errors import ConfigError, InputError, ModelError
 
 PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
 
@@ -40,8 +40,7 @@ class StockScheduler(ABC):
         self.model = model
         self.name = type(scheduler).__name__
         self.num_train_timesteps = int(scheduler.config.num_train_timesteps)
-        self._levels: Tensor | None = None
-        self._timesteps: Tensor | None = None
+        self._made: tuple[Any, Tensor] | None = None
 
     @abstractmethod
     def levels(self, scheduler: Any) -> Tensor:
@@ -65,8 +64,14 @@ class StockScheduler(ABC):
         """
         scheduler = self.prepared(num_steps, **arguments)
         schedule = self.read(scheduler)
-        self._levels, self._timesteps = schedule.levels, scheduler.timesteps
+        self._made = scheduler, schedule.levels
         return schedule
+
+    def solver(self) -> StockSolver:
+        """The scheduler's own steps, for the last schedule. Raises ConfigError before there is one."""
+        if self._made is None:
+            raise ConfigError(f"{self.name} of model {self.model} has no schedule yet; call schedule first")
+        return StockSolver(*self._made, self.prediction)
 
     def prepared(self, num_steps: int, **arguments: Any) -> Any:
         """A copy of the scheduler with its timesteps set; arguments as for :meth:`schedule`."""
@@ -100,12 +105,13 @@ class StockScheduler(ABC):
         it is :meth:`continuous_timestep` in float32.
         """
         sigma = torch.as_tensor(sigma, dtype=torch.float64).cpu()
-        if self._levels is None or self._timesteps is None:
+        if self._made is None:
             return self.continuous_timestep(sigma).float()
-        nearest = int((self._levels - sigma).abs().argmin())
-        if torch.isclose(self._levels[nearest], sigma, rtol=1e-9, atol=0):
-            return self._timesteps[nearest]
-        return self.continuous_timestep(sigma).float().to(self._timesteps.device)
+        scheduler, levels = self._made
+        nearest = int((levels - sigma).abs().argmin())
+        if torch.isclose(levels[nearest], sigma, rtol=1e-9, atol=0):
+            return scheduler.timesteps[nearest]
+        return self.continuous_timestep(sigma).float().to(scheduler.timesteps.device)
 
     def index(self, scheduler: Any, timestep: Tensor) -> int:
         """Which step a scheduler of this class will do next, given the timestep that its ``step`` gets."""
@@ -274,15 +280,6 @@ def stock_scheduler(scheduler: Any, model: str) -> StockScheduler:
                 f"use {name}.from_config(scheduler.config, {setting}={value!r})"
             )
     return read(scheduler, model)
-
-
-def copy_scheduler(scheduler: Any) -> Any:
-    """Copy that can be stepped on its own: schedulers replace their tensors, and change only lists in place."""
-    twin = copy.copy(scheduler)
-    for name, value in vars(scheduler).items():
-        if isinstance(value, list):
-            setattr(twin, name, list(value))
-    return twin
 
 
 def _prediction(scheduler: Any, model: str, known: dict[str, Prediction]) -> Prediction:
