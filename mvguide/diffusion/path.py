@@ -66,6 +66,14 @@ class NoisePath(ABC):
     def diffusion(self, t: Tensor) -> Tensor:
         """g(t) in ``dx = f(t) x dt + g(t) dw``; ``g^2 = d(sigma^2)/dt - 2 f sigma^2``."""
 
+    def noise_to_signal(self, sigma: Tensor) -> Tensor:
+        """``sigma / alpha``: the level of the VE path that x / alpha is on; infinite where alpha = 0."""
+        return sigma / self.alpha(sigma)
+
+    @abstractmethod
+    def at_noise_to_signal(self, ratio: Tensor) -> Tensor:
+        """Sigma at which sigma / alpha is the ratio: the inverse of :meth:`noise_to_signal`."""
+
     def prior_scale(self, sigma: Tensor) -> Tensor:
         """Standard deviation of x at sigma for data of unit variance: what the first noise is multiplied with."""
         return (self.alpha(sigma) ** 2 + sigma**2).sqrt()
@@ -141,6 +149,10 @@ class VarianceExploding(NoisePath):
         """1: the signal is never scaled."""
         return torch.ones_like(sigma)
 
+    def at_noise_to_signal(self, ratio: Tensor) -> Tensor:
+        """The ratio itself."""
+        return ratio
+
     def sigma(self, t: Tensor) -> Tensor:
         """The noise level is the time."""
         return t
@@ -164,6 +176,10 @@ class VariancePreserving(NoisePath):
     def alpha(self, sigma: Tensor) -> Tensor:
         """``sqrt(1 - sigma^2)``, written so that it keeps its precision near sigma = 1."""
         return ((1 - sigma) * (1 + sigma)).clamp(min=0).sqrt()
+
+    def at_noise_to_signal(self, ratio: Tensor) -> Tensor:
+        """``s / sqrt(1 + s^2)``."""
+        return ratio / (1 + ratio**2).sqrt()
 
     def sigma(self, t: Tensor) -> Tensor:
         """``sqrt(1 - alpha(t)^2)``."""
@@ -311,6 +327,10 @@ class FlowMatching(NoisePath):
     def alpha(self, sigma: Tensor) -> Tensor:
         """``1 - sigma``."""
         return 1 - sigma
+
+    def at_noise_to_signal(self, ratio: Tensor) -> Tensor:
+        """``s / (1 + s)``."""
+        return ratio / (1 + ratio)
 
     def sigma(self, t: Tensor) -> Tensor:
         """The noise level is the time."""
