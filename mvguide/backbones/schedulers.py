@@ -81,7 +81,8 @@ class StockScheduler(ABC):
         Raises:
             ConfigError: a schedule of other levels.
         """
-        return FirstOrder() if self.name in FIRST_ORDER else self.stock_solver(schedule)
+        stochastic = self.scheduler.config.get("stochastic_sampling", False)
+        return FirstOrder() if self.name in FIRST_ORDER and not stochastic else self.stock_solver(schedule)
 
     def stock_solver(self, schedule: SigmaSchedule) -> StockSolver:
         """The scheduler itself as a solver, whatever its order; arguments and errors as for :meth:`solver`."""
@@ -251,7 +252,7 @@ def _multistep(scheduler: Any, model: str) -> StockScheduler:
 
 SCHEDULERS: dict[str, tuple[Callable[[Any, str], StockScheduler], dict[str, Any]]] = {
     "EulerDiscreteScheduler": (_Euler, {"final_sigmas_type": "zero"}),
-    "FlowMatchEulerDiscreteScheduler": (_Flow, {"invert_sigmas": False, "stochastic_sampling": False}),
+    "FlowMatchEulerDiscreteScheduler": (_Flow, {"invert_sigmas": False}),
     "UniPCMultistepScheduler": (
         _multistep,
         {
