@@ -35,7 +35,6 @@ def place_networks(pipe: Any, device: torch.device, offload: Offload = "none") -
     """
     from accelerate import cpu_offload_with_hook
 
-    networks = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
     kind = type(pipe).__name__
     if offload == "none":
         pipe.to(device)
@@ -44,7 +43,9 @@ def place_networks(pipe: Any, device: torch.device, offload: Offload = "none") -
             raise ConfigError(f"{kind} has no offload 'model'; use 'group'")
         pipe.enable_model_cpu_offload(device=device)
     else:
-        fixed = [name for name, part in networks.items() if not getattr(part, "_supports_group_offloading", True)]
+        fixed = [
+            name for name, part in _networks(pipe).items() if not getattr(part, "_supports_group_offloading", True)
+        ]
         if set(fixed) - {"vae"}:
             raise ConfigError(f"{kind} has no offload 'group', because of its {', '.join(fixed)}; use 'model'")
         pipe.enable_group_offload(
@@ -55,6 +56,16 @@ def place_networks(pipe: Any, device: torch.device, offload: Offload = "none") -
         )
         # The VAE changes its number format on the way, which copies of its layers would not see.
         cpu_offload_with_hook(pipe.vae, device)
+
+
+def offload_of(pipe: Any) -> Offload:
+    """The offload of a pipeline."""
+    from diffusers.hooks.group_offloading import _is_group_offload_enabled
+
+    if getattr(pipe, "_all_hooks", None):
+        return "model"
+    grouped = [part for part in _networks(pipe).values() if _is_group_offload_enabled(part)]
+    return "group" if grouped else "none"
 
 
 def free_networks(pipe: Any) -> None:
@@ -78,3 +89,7 @@ def check_gradient(network: torch.nn.Module) -> None:
             "offload 'group' has taken the network's layers off the GPU when the gradient needs them again; "
             "use offload 'model', or another guidance than posterior_gradient"
         )
+
+
+def _networks(pipe: Any) -> dict[str, torch.nn.Module]:
+    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}

@@ -183,7 +183,7 @@ class MultiViewPipeline:
         """
         backbone, seconds = self.backbone, dict(context.seconds)
         guide, mask = guides.make_guide(guidance), mask or MaskOptions()
-        stepper = backbone.solver if solver == "model" else make_solver(solver)
+        stepper = backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
         if generator is None:
             generator = torch.Generator()
             generator.set_state(context.random_state)
@@ -263,7 +263,7 @@ class MultiViewPipeline:
         )
         try:
             with timed(seconds, "decode"):
-                frames, chunk = decode_latents(backbone, run.latents.to(backbone.device), chunk, kept)
+                frames, chunk = decode_latents(backbone, run.latents.to(backbone.device), chunk, len(path), kept)
         except OutOfMemoryError as error:
             raise DecodeError(str(error), run) from None
         except NumericalError as error:

@@ -78,7 +78,7 @@ def test_encoding_halves_its_chunks_too(backbone: SvdBackbone) -> None:
 )
 def test_where_one_frame_does_not_fit_there_is_a_sentence(backbone: SvdBackbone, message: str, amounts: str) -> None:
     with at_most(backbone.pipe.vae.decoder, 0, message), pytest.raises(OutOfMemoryError) as caught:
-        decode_latents(backbone, latents(), None, "do this")
+        decode_latents(backbone, latents(), None, way_out="do this")
     assert caught.match(f"^decoding a video of 24 x 16 needs more memory than there is{amounts}; do this$")
     with at_most(backbone.pipe.vae.encoder, 0, message), pytest.raises(OutOfMemoryError, match="^encoding 2 frames"):
         encode_frames(backbone, torch.rand(2, 3, 16, 24), None)
@@ -87,7 +87,7 @@ def test_where_one_frame_does_not_fit_there_is_a_sentence(backbone: SvdBackbone,
 def test_errors_of_other_kinds_are_not_tried_again(backbone: SvdBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def broken(x: Tensor, chunk: int) -> Tensor:
+    def broken(x: Tensor, chunk: int, num_frames: int | None) -> Tensor:
         asked.append(chunk)
         raise RuntimeError("shapes cannot be multiplied")
 
@@ -108,7 +108,7 @@ class Free:
     def decode_bytes(self, height: int, width: int) -> float | None:
         return self.each
 
-    def decode(self, x: Tensor, chunk: int) -> Tensor:
+    def decode(self, x: Tensor, chunk: int, num_frames: int | None) -> Tensor:
         self.log.append(chunk)
         if self.each is None:
             raise torch.OutOfMemoryError

@@ -31,7 +31,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def too_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(self: SvdBackbone, x: torch.Tensor, chunk: int) -> torch.Tensor:
+    def decode(self: SvdBackbone, x: torch.Tensor, *given: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("Tried to allocate 18.00 GiB.")
 
     monkeypatch.setattr(SvdBackbone, "decode", decode)
