@@ -10,9 +10,11 @@ from torch import Tensor
 from mvguide.backbones import load_backbone
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.chunks import decode_latents, encode_frames
-from mvguide.backbones.offload import check_offload, place_networks
+from mvguide.backbones.offload import check_offload, offload_of, place_networks
 from mvguide.backbones.svd import SvdBackbone
 from mvguide.errors import ConfigError
+from tests.backbones.test_families import known_frames, make_backbone, prepared, shape_of
+from tests.backbones.tiny_families import FAMILIES, STEPS, build
 from tests.backbones.tiny_svd import build_pipeline
 
 FRAMES = 3
@@ -122,3 +124,23 @@ def test_offload_on_a_gpu(offload: str) -> None:
     backbone.free()
     resting = [part.device.type for part in (backbone.pipe.vae, backbone.pipe.unet)]
     assert resting == ["cpu", "cpu"]
+
+
+@pytest.mark.parametrize("offload", ["model", "group"])
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_offload_changes_no_number_of_any_family(kind: str, offload: Any) -> None:
+    found = []
+    for placing in ("none", offload):
+        pipe = build(kind)
+        place_networks(pipe, CPU, placing)
+        assert offload_of(pipe) == placing
+        backbone = make_backbone(pipe)
+        schedule = backbone.schedule(STEPS, shape_of(backbone, kind))
+        conditioning, x, _ = prepared(backbone, kind, schedule)
+        with torch.no_grad():
+            x = backbone.denoiser(conditioning)(x, schedule.sigmas[1])
+        latents = encode_frames(backbone, known_frames(kind).video, None)
+        frames, _ = decode_latents(backbone, x, None, len(known_frames(kind).video))
+        found.append((x, latents, frames))
+    for wanted, given in zip(*found, strict=True):
+        assert torch.equal(given, wanted)
