@@ -108,7 +108,7 @@ def test_ltx_needs_two_steps(tiny_pipeline: Pipelines) -> None:
 
 
 def test_wan_takes_a_last_image_only_where_the_model_was_made_for_it(tiny_pipeline: Pipelines) -> None:
-    last = {"last_image": picture(1)}
+    last: dict[str, Any] = {"last_image": picture(1)}
     with pytest.raises(RuntimeError, match="size of tensor|must match"):
         run("wan21", tiny_pipeline("wan21"), **last)
     with pytest.raises(RuntimeError, match="invalid for input of size"):
@@ -163,10 +163,11 @@ def test_hunyuan_loses_the_spaces_of_its_prompt(tiny_pipeline: Pipelines, tiny_f
 def test_hunyuan_crops_its_template_from_the_prompt(tiny_pipeline: Pipelines) -> None:
     """The vocabularies made here count as the published ones do, so that what is left is the prompt."""
     pipe = tiny_pipeline("hunyuan_replace")
-    tokens = pipe.tokenizer(DEFAULT_PROMPT_TEMPLATE["template"].format("slowly")).input_ids
-    cropped = pipe.tokenizer.decode(tokens[DEFAULT_PROMPT_TEMPLATE["crop_start"] :])
+    template: dict[str, Any] = DEFAULT_PROMPT_TEMPLATE
+    tokens = pipe.tokenizer(template["template"].format("slowly")).input_ids
+    cropped = pipe.tokenizer.decode(tokens[template["crop_start"] :])
     assert cropped.startswith("slowly<|eot_id|>")
-    assert tokens.index(pipe.text_encoder.config.image_token_index) == DEFAULT_PROMPT_TEMPLATE["image_emb_start"]
+    assert tokens.index(pipe.text_encoder.config.image_token_index) == template["image_emb_start"]
 
     pipe = tiny_pipeline("hunyuan15")
     messages = [{"role": "system", "content": pipe.system_message}, {"role": "user", "content": "slowly"}]

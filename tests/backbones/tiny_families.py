@@ -58,7 +58,7 @@ def _video_and_mask(frames: int) -> dict[str, Any]:
     """The first frame is kept, and of the others the left half; white is what the model makes."""
     call = _image_to_video(frames)
     video = [call.pop("image"), *(picture(seed) for seed in range(1, frames))]
-    half = Image.fromarray(np.tile(np.repeat(np.uint8([0, 255]), WIDTH // 2), (HEIGHT, 1)))
+    half = Image.fromarray(np.tile(np.repeat(np.array([0, 255], np.uint8), WIDTH // 2), (HEIGHT, 1)))
     return call | {"video": video, "mask": [Image.new("L", (WIDTH, HEIGHT)), *[half] * (frames - 1)]}
 
 
