@@ -101,6 +101,14 @@ def test_frame_counts_that_the_stock_pipeline_changes_in_silence(
     assert {asked: len(run(kind, pipe, num_frames=asked, num_inference_steps=2)) for asked in made} == made
 
 
+def test_cogvideox_works_at_the_size_of_its_config_only(tiny_pipeline: Pipelines) -> None:
+    """The learned positions of 5b-I2V: 480 x 720 as published, any number of frames."""
+    with pytest.raises(ValueError, match="different resolution"):
+        run("cogvideox", tiny_pipeline("cogvideox"), height=2 * HEIGHT)
+    assert len(run("cogvideox", tiny_pipeline("cogvideox"), num_frames=17)) == 17
+    assert run("cogvideox15", tiny_pipeline("cogvideox15"), height=2 * HEIGHT).shape == (9, 3, 2 * HEIGHT, WIDTH)
+
+
 def test_ltx_needs_two_steps(tiny_pipeline: Pipelines) -> None:
     """Its schedule is stretched to end at 0.1: one sigma alone divides zero by zero."""
     with pytest.warns(RuntimeWarning, match="invalid value"), pytest.raises(IndexError):
