@@ -199,8 +199,8 @@ class Backbone(Protocol):
         """The network with its conditioning."""
         ...
 
-    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
-        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU, by default all they hold."""
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
+        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
         ...
 
 

@@ -55,6 +55,7 @@ class SvdBackbone:
     }
     DTYPE = torch.float16
     DTYPES: ClassVar[dict[str, torch.dtype]] = {}
+    TOKENIZERS: ClassVar[dict[str, str]] = {}
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
@@ -212,7 +213,7 @@ class SvdBackbone:
         return SvdDenoiser(self, conditioning)
 
     @torch.no_grad()
-    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
         """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
 
         The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``.
