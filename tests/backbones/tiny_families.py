@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from tests.backbones.tiny_cogvideox import build_cogvideox, build_cogvideox15
+from tests.backbones.tiny_hunyuan import build_hunyuan, build_hunyuan15
 from tests.backbones.tiny_ltx import build_ltx
 from tests.backbones.tiny_wan import (
     build_wan21,
@@ -62,6 +63,21 @@ def _video_and_mask(frames: int) -> dict[str, Any]:
     return call | {"video": video, "mask": [Image.new("L", (WIDTH, HEIGHT)), *[half] * (frames - 1)]}
 
 
+def _embedded_guidance(frames: int) -> dict[str, Any]:
+    """HunyuanVideo takes ``guidance_scale`` as an input of the network; two calls are ``true_cfg_scale``."""
+    return _image_to_video(frames) | {"guidance_scale": 6.0, "negative_prompt": None}
+
+
+def _true_cfg(frames: int) -> dict[str, Any]:
+    return _image_to_video(frames) | {"guidance_scale": 1.0, "true_cfg_scale": 3.0}
+
+
+def _own_size(frames: int) -> dict[str, Any]:
+    """The size follows the picture, the guidance scale is the guider's."""
+    call = _image_to_video(frames)
+    return {name: value for name, value in call.items() if name not in {"height", "width", "guidance_scale"}}
+
+
 @dataclass(frozen=True)
 class Family:
     """How to build one kind of pipeline, and what its VAE and its call are like.
@@ -73,6 +89,7 @@ class Family:
         channels: latent channels.
         frames: frames of a tiny video.
         call: arguments of the call for a number of frames.
+        dropped: frames that the pipeline cuts off after decoding.
         published_class: what the published model_index.json names, where that is the text-to-video pipeline.
     """
 
@@ -82,6 +99,7 @@ class Family:
     channels: int
     frames: int = 9
     call: Callable[[int], dict[str, Any]] = _image_to_video
+    dropped: int = 0
     published_class: str = ""
 
     @property
@@ -106,6 +124,9 @@ FAMILIES = {
     "cogvideox15_dpm": Family(partial(build_cogvideox15, dpm=True), 4, 8, 16),
     "ltx": Family(build_ltx, 8, 32, 128, 17, published_class="LTXPipeline"),
     "ltx_noisy_decoder": Family(partial(build_ltx, noisy_decoder=True), 8, 32, 128, 17, published_class="LTXPipeline"),
+    "hunyuan_replace": Family(partial(build_hunyuan, token_replace=True), 4, 8, 16, call=_embedded_guidance),
+    "hunyuan_concat": Family(partial(build_hunyuan, token_replace=False), 4, 8, 16, 13, _true_cfg, dropped=4),
+    "hunyuan15": Family(partial(build_hunyuan15, target_size=45), 4, 16, 32, call=_own_size),  # 32 x 64 has 45 ** 2
 }
 
 

@@ -89,7 +89,7 @@ def _image_to_video(transformer: Any, scheduler: Any, vae: Any = None, **parts: 
 
 
 def _allow_missing_ftfy(module: Any) -> None:
-    """These two pipelines call ``ftfy`` without asking whether it is installed; WanPipeline leaves the text as it is."""
+    """These two pipelines call ``ftfy`` even where it is missing; WanPipeline does without."""
     if not hasattr(module, "ftfy"):
         module.ftfy = SimpleNamespace(fix_text=str)
 
