@@ -1,5 +1,7 @@
 """The protocol of a backbone: encode pictures, denoise latents, decode them."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,6 +14,8 @@ from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Solver
 from mvguide.diffusion.time_grid import TimeGrid
+
+_SAMPLED = 1024  # values of a tensor that its digest looks at, at least
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,7 @@ class Backbone(Protocol):
         """Which frames are one latent frame."""
         ...
 
-    @property
-    def solver(self) -> Solver:
+    def solver(self, schedule: SigmaSchedule) -> Solver:
         """The solver of the model's own scheduler, as far as mvguide has it; else that scheduler itself."""
         ...
 
@@ -196,6 +199,17 @@ class Backbone(Protocol):
         """The network with its conditioning."""
         ...
 
-    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
-        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
+    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
+        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU, by default all they hold."""
         ...
+
+
+def weights_digest(modules: Iterable[torch.nn.Module]) -> str:
+    """Digest of what identifies weights: name, shape and a sample of the values of every tensor."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for key, weight in module.state_dict().items():
+            values = weight.detach().flatten()
+            sample = values[:: max(1, len(values) // _SAMPLED)].double().cpu().numpy()
+            digest.update(f"{key} {tuple(weight.shape)}".encode() + sample.tobytes())
+    return digest.hexdigest()[:16]

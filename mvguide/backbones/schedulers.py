@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvguide.backbones.stock_solver import StockSolver, copy_scheduler
+from mvguide.backbones.stock_solver import ALTERNATIVES, StockSolver, copy_scheduler
 from mvguide.diffusion.path import DiscreteVP, FlowMatching, NoisePath, Prediction, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.diffusion.solvers import FirstOrder, Solver
 from mvguide.errors import ConfigError, InputError, ModelError
 
+FIRST_ORDER = ("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", "DDIMScheduler", "CogVideoXDDIMScheduler")
+"""Schedulers whose step is :func:`mvguide.diffusion.solvers.first_order`; they step between any levels."""
 PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
 
 
@@ -40,7 +43,7 @@ class StockScheduler(ABC):
         self.model = model
         self.name = type(scheduler).__name__
         self.num_train_timesteps = int(scheduler.config.num_train_timesteps)
-        self._made: tuple[Any, Tensor] | None = None
+        self._made: list[tuple[Any, Tensor]] = []  # a scheduler for each schedule, with its levels
 
     @abstractmethod
     def levels(self, scheduler: Any) -> Tensor:
@@ -64,14 +67,32 @@ class StockScheduler(ABC):
         """
         scheduler = self.prepared(num_steps, **arguments)
         schedule = self.read(scheduler)
-        self._made = scheduler, schedule.levels
+        self._made = [(scheduler, schedule.levels)] + [
+            made for made in self._made if not torch.equal(made[1], schedule.levels)
+        ]
         return schedule
 
-    def solver(self) -> StockSolver:
-        """The scheduler's own steps, for the last schedule. Raises ConfigError before there is one."""
-        if self._made is None:
-            raise ConfigError(f"{self.name} of model {self.model} has no schedule yet; call schedule first")
-        return StockSolver(*self._made, self.prediction)
+    def solver(self, schedule: SigmaSchedule) -> Solver:
+        """The scheduler's own steps: :class:`FirstOrder` where they are that, else the scheduler itself.
+
+        Args:
+            schedule: one that :meth:`schedule` made; any for schedulers of first order.
+
+        Raises:
+            ConfigError: a schedule of other levels.
+        """
+        stochastic = self.scheduler.config.get("stochastic_sampling", False)
+        return FirstOrder() if self.name in FIRST_ORDER and not stochastic else self.stock_solver(schedule)
+
+    def stock_solver(self, schedule: SigmaSchedule) -> StockSolver:
+        """The scheduler itself as a solver, whatever its order; arguments and errors as for :meth:`solver`."""
+        for scheduler, levels in self._made:
+            if torch.equal(levels, schedule.levels):
+                return StockSolver(scheduler, levels, self.prediction)
+        raise ConfigError(
+            f"{self.name} of model {self.model} steps only through levels that it made itself, and {schedule.name} has "
+            f"others; leave sigmas to the model, or {ALTERNATIVES}"
+        )
 
     def prepared(self, num_steps: int, **arguments: Any) -> Any:
         """A copy of the scheduler with its timesteps set; arguments as for :meth:`schedule`."""
@@ -101,17 +122,15 @@ class StockScheduler(ABC):
     def timestep(self, sigma: Tensor) -> Tensor:
         """What the network is told at a sigma, 0-d.
 
-        At a level of the last schedule it is the scheduler's own value, in its dtype and on its device; between levels
-        it is :meth:`continuous_timestep` in float32.
+        At a level of a schedule that was made here it is the scheduler's own value, in its dtype and on its device;
+        elsewhere it is :meth:`continuous_timestep` in float32.
         """
         sigma = torch.as_tensor(sigma, dtype=torch.float64).cpu()
-        if self._made is None:
-            return self.continuous_timestep(sigma).float()
-        scheduler, levels = self._made
-        nearest = int((levels - sigma).abs().argmin())
-        if torch.isclose(levels[nearest], sigma, rtol=1e-9, atol=0):
-            return scheduler.timesteps[nearest]
-        return self.continuous_timestep(sigma).float().to(scheduler.timesteps.device)
+        for scheduler, levels in self._made:
+            nearest = int((levels - sigma).abs().argmin())
+            if torch.isclose(levels[nearest], sigma, rtol=1e-9, atol=0):
+                return scheduler.timesteps[nearest]
+        return self.continuous_timestep(sigma).float()
 
     def index(self, scheduler: Any, timestep: Tensor) -> int:
         """Which step a scheduler of this class will do next, given the timestep that its ``step`` gets."""

@@ -4,16 +4,14 @@ import hashlib
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import CLIPVisionModelWithProjection
 
 from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes
 from mvguide.backbones.native_size import NativeSize, native_size
@@ -49,11 +47,14 @@ class SvdBackbone:
         ModelError: when the pipeline's scheduler config is not one that SVD's network understands.
     """
 
-    NETWORKS = {  # noqa: RUF012  # a constant
-        "unet": UNetSpatioTemporalConditionModel,
-        "vae": AutoencoderKLTemporalDecoder,
-        "image_encoder": CLIPVisionModelWithProjection,
+    PIPELINE = "StableVideoDiffusionPipeline"
+    NETWORKS: ClassVar[dict[str, str]] = {
+        "unet": "UNetSpatioTemporalConditionModel",
+        "vae": "AutoencoderKLTemporalDecoder",
+        "image_encoder": "CLIPVisionModelWithProjection",
     }
+    DTYPE = torch.float16
+    DTYPES: ClassVar[dict[str, torch.dtype]] = {}
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
@@ -98,8 +99,7 @@ class SvdBackbone:
         """Each frame is a latent frame."""
         return TimeGrid()
 
-    @property
-    def solver(self) -> Solver:
+    def solver(self, schedule: SigmaSchedule) -> Solver:
         """Euler, as the model's own scheduler."""
         return FirstOrder()
 
@@ -212,7 +212,7 @@ class SvdBackbone:
         return SvdDenoiser(self, conditioning)
 
     @torch.no_grad()
-    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
+    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
         """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
 
         The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``.

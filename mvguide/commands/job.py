@@ -100,7 +100,7 @@ class Job:
         solver: str | Solver = self.config.solver
         options = self.config.guidance
         if options.resample:
-            inner = self.pipe.backbone.solver if solver == "model" else make_solver(solver)
+            inner = self.pipe.backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
             solver = Resampling(inner, options.resample, options.resample_until)
         return self.pipe.sample(context, table, guidance=self.guide, mask=options, solver=solver, watch=watch)
 

@@ -42,6 +42,10 @@ class TimeGrid:
         """Latent frames that the decoded video leaves out."""
         return self.lead + -(self.lead + (num_frames - 1) // self.ratio + 1) % self.pairs
 
+    def most_frames(self, latent_frames: int) -> int:
+        """Frames of the longest video that is this number of latent frames."""
+        return (latent_frames - self.lead - 1) * self.ratio + 1
+
     def group(self, values: Tensor) -> Tensor:
         """Values of the frames of each latent frame: ``[F, ...]`` to ``[L, ratio, ...]``; frame 0 fills its group.
 

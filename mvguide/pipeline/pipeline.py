@@ -175,7 +175,7 @@ class MultiViewPipeline:
         """
         backbone, seconds = self.backbone, dict(context.seconds)
         guide, mask = guides.make_guide(guidance), mask or MaskOptions()
-        stepper = backbone.solver if solver == "model" else make_solver(solver)
+        stepper = backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
         if generator is None:
             generator = torch.Generator()
             generator.set_state(context.random_state)
@@ -197,7 +197,7 @@ class MultiViewPipeline:
             denoiser = backbone.denoiser(context.conditioning)
             x = sample(denoiser, noise, context.schedule, stepper, bound, generator, watch)
         with timed(seconds, "decode"):
-            frames = backbone.decode(x, context.chunk)
+            frames = backbone.decode(x, context.chunk, context.num_frames)
         settings = {
             "model": backbone.name,
             "views": [view.name for view in context.views],
