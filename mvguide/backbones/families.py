@@ -152,7 +152,7 @@ class LtxBackbone(StockBackbone):
         return 1
 
     def timesteps(self, num_steps: int, shape: tuple[int, ...]) -> Call:
-        """Even sigmas, shifted by the number of tokens. Raises InputError for one step, which its scheduler divides by 0."""
+        """Even sigmas, shifted by the number of tokens. Raises InputError for a single step."""
         if num_steps < 2:
             raise InputError(f"num_steps is {num_steps}; the schedule of model {self.name} has at least 2 steps")
         config, tokens = self.pipe.scheduler.config, shape[1] * shape[3] * shape[4]
