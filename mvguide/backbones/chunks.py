@@ -34,9 +34,7 @@ def encode_frames(backbone: Backbone, frames: Tensor, chunk: int | None) -> Tens
     return latents
 
 
-def decode_latents(
-    backbone: Backbone, x: Tensor, chunk: int | None, num_frames: int | None = None, way_out: str = ""
-) -> tuple[Tensor, int]:
+def decode_latents(backbone: Backbone, x: Tensor, chunk: int | None, way_out: str = "") -> tuple[Tensor, int]:
     """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU, and the chunk that was decoded.
 
     A smaller chunk starts again at the first frame, so that the video is the one that this chunk gives.
@@ -45,7 +43,6 @@ def decode_latents(
         backbone: the model.
         x: latents in its units.
         chunk: frames at a time; None = as many as memory allows, up to 8. Half as many wherever memory runs out.
-        num_frames: F; all that the latents hold by default.
         way_out: end of the sentence where that is not enough.
 
     Raises:
@@ -56,7 +53,7 @@ def decode_latents(
     backbone.free()  # the decoder may have the memory of the network
     with enough_memory(f"decoding a video of {width} x {height}", way_out or _way_out(backbone)):
         size = min(x.shape[1], _chosen(backbone, chunk, height, width))
-        frames, used = _fitting(backbone, lambda count: backbone.decode(x, count, num_frames), size, height, width)
+        frames, used = _fitting(backbone, lambda count: backbone.decode(x, count), size, height, width)
     if not bool(frames.isfinite().all()):
         raise NumericalError(f"decoded frames of model {backbone.name} are not finite")
     backbone.free()

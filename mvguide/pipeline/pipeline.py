@@ -263,7 +263,7 @@ class MultiViewPipeline:
         )
         try:
             with timed(seconds, "decode"):
-                frames, chunk = decode_latents(backbone, run.latents.to(backbone.device), chunk, len(path), kept)
+                frames, chunk = decode_latents(backbone, run.latents.to(backbone.device), chunk, kept)
         except OutOfMemoryError as error:
             raise DecodeError(str(error), run) from None
         except NumericalError as error:

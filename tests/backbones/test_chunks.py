@@ -87,7 +87,7 @@ def test_where_one_frame_does_not_fit_there_is_a_sentence(backbone: SvdBackbone,
 def test_errors_of_other_kinds_are_not_tried_again(backbone: SvdBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def broken(x: Tensor, chunk: int, num_frames: int | None) -> Tensor:
+    def broken(x: Tensor, chunk: int) -> Tensor:
         asked.append(chunk)
         raise RuntimeError("shapes cannot be multiplied")
 
@@ -108,7 +108,7 @@ class Free:
     def decode_bytes(self, height: int, width: int) -> float | None:
         return self.each
 
-    def decode(self, x: Tensor, chunk: int, num_frames: int | None) -> Tensor:
+    def decode(self, x: Tensor, chunk: int) -> Tensor:
         self.log.append(chunk)
         if self.each is None:
             raise torch.OutOfMemoryError
@@ -142,7 +142,7 @@ def test_a_video_that_is_decoded_whole_is_tried_once() -> None:
 def test_memory_of_a_frame_of_the_published_decoder(backbone: SvdBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
     for dtype, figure in ((torch.float32, 2.25), (torch.float16, 1.125)):
         with torch.device("meta"):
-            vae = AutoencoderKLTemporalDecoder(
+            vae: Any = AutoencoderKLTemporalDecoder(
                 block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4
             )
         monkeypatch.setattr(backbone, "pipe", SimpleNamespace(vae=vae.to(dtype)))

@@ -1,7 +1,6 @@
 """Every family: guided by the same loop, and without guidance equal to its stock pipeline."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,12 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone, ConditioningOptions, KnownFrames
-from mvguide.backbones.pretrained import BACKBONES
 from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.guidance.guides import Blend, bind
 from mvguide.guidance.targets import Targets
 from mvguide.tables.table import LambdaTable
-from tests.backbones.tiny_families import FAMILIES, HEIGHT, PROMPT, STEPS, WIDTH, picture, run
-
-
-def make_backbone(pipe: Any) -> Any:
-    module, kind = str(BACKBONES[type(pipe).__name__]).split(":")
-    return getattr(import_module(module), kind)(pipe, "tiny")
+from tests.backbones.tiny_families import FAMILIES, HEIGHT, PROMPT, STEPS, WIDTH, make_backbone, picture, run
 
 
 def as_tensor(image: Any) -> Tensor:
@@ -94,6 +87,6 @@ def test_weight_1_decodes_to_the_targets(kind: str, tiny_pipeline: Callable[[str
     with torch.no_grad():
         solver = backbone.solver(schedule)
         x = sample(backbone.denoiser(conditioning), x, schedule, solver, bind(Blend(), targets, table), generator)
-    frames = backbone.decode(x, num_frames=frames_of(kind))
+    frames = backbone.decode(x)
     assert frames.shape == (frames_of(kind), 3, HEIGHT, WIDTH)
-    torch.testing.assert_close(frames, backbone.decode(latents[None], num_frames=frames_of(kind)), atol=0, rtol=0)
+    torch.testing.assert_close(frames, backbone.decode(latents[None]), atol=0, rtol=0)
