@@ -8,6 +8,7 @@ from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import EMBEDDED, choose_device
 from mvguide.commands.job import read_job
 from mvguide.commands.speaking import JobBar, Say, at_least_one, speaker
+from mvguide.config.command_line import command_line
 from mvguide.config.parsing import load_settings
 from mvguide.config.render_options import DecodeConfig, DemoConfig, RenderConfig
 from mvguide.decoding import is_folder
@@ -55,7 +56,8 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     bar.begin("warping")
     context = job.context()
     say(_about(context))
-    for warning in diagnose(context.views, context.trajectory, context.warps):
+    warnings = diagnose(context.views, context.trajectory, context.warps)
+    for warning in warnings:
         say(f"warning: {warning}")
     bar.begin("encoding")
     table = job.table(context)
@@ -70,10 +72,17 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
         words = f"mvguide decode {quote(config.out)} --chunk 1"
         raise DecodeError(f"{error}: decode them with {words}, or on another device: --device cpu", error.run) from None
     bar.begin("writing")
-    result.save(config.out, fps=config.fps, command=command, keep_latents=config.save_latents)
+    result.save(
+        config.out,
+        fps=config.fps,
+        command=command,
+        keep_latents=config.save_latents,
+        warnings=warnings,
+        made_by=command_line("render", config),
+    )
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
-    say(f"wrote {config.out}/: video.mp4, and sheet.png, an overview of the result")
+    say(f"wrote {config.out}/: look at report.html first; the video is video.mp4")
     return result
 
 
@@ -122,7 +131,7 @@ def _decode(config: DecodeConfig, say: Say, bar: JobBar) -> Result:
             raise DecodeError(f"{error} in {file}; decode them on another device: --device cpu", run) from None
         bar.begin("writing")
         result.save(out, command=command, keep_latents=command.get("save_latents") is True)
-    say(f"wrote {config.out or file.parent}/: video.mp4, and sheet.png, an overview of the result")
+    say(f"wrote {config.out or file.parent}/: look at report.html first")
     return result
 
 
