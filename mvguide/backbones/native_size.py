@@ -107,12 +107,13 @@ def native_size(unet: Mapping[str, Any], vae: Mapping[str, Any], name: str) -> N
     )
 
 
-def read_config(path: Path, advice: str = _ADVICE) -> dict[str, Any]:
+def read_config(path: Path, advice: str = _ADVICE, most: int = _MOST_NUMBER) -> dict[str, Any]:
     """A model's JSON file, none of whose numbers or lists is beyond what a model can have.
 
     Args:
         path: the file.
         advice: the way out, the end of the sentence.
+        most: the largest number; words of a text encoder are more than a picture model has of anything.
 
     Raises:
         ModelError: missing, not JSON, nested too deep, not an object, or numbers out of range.
@@ -123,7 +124,7 @@ def read_config(path: Path, advice: str = _ADVICE) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict):
             raise ValueError("it holds no object")
-        _check(document, "", _MOST_NUMBER, _MOST_DEPTH)
+        _check(document, "", most, _MOST_DEPTH)
     except RecursionError as error:
         raise ModelError(f"{path} cannot be read (it is nested too deep); {advice}") from error
     except OSError as error:
@@ -148,7 +149,7 @@ def _check(value: Any, key: str, most: int, depth: int) -> None:
             _check(
                 inner,
                 name,
-                min([limit for word, limit in _MOST.items() if word in name], default=_MOST_NUMBER),
+                min([limit for word, limit in _MOST.items() if word in name], default=most),
                 depth - 1,
             )
     elif isinstance(value, list):
