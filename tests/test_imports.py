@@ -130,5 +130,5 @@ def test_the_choices_of_the_command_line_are_the_entries_of_the_tables() -> None
 
     assert choices(TrajectoryOptions, "kind") == set(TRAJECTORIES) | {"views", "still", "file"}
     assert choices(GuidanceConfig, "kind") == set(GUIDES)
-    assert choices(RenderConfig, "solver") == set(SOLVERS)
+    assert choices(RenderConfig, "solver") == set(SOLVERS) | {"model"}
     assert set(TrajectoryOptions().params()) == set()

@@ -1,7 +1,9 @@
 """The protocol of a backbone: encode pictures, denoise latents, decode them."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -10,11 +12,17 @@ from mvguide.backbones.native_size import NativeSize
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.diffusion.solvers import Solver
+from mvguide.diffusion.time_grid import TimeGrid
+
+_SAMPLED = 1024  # values of a tensor that its digest looks at, at least
 
 
 @dataclass(frozen=True)
 class ConditioningOptions:
-    """Settings of the conditioning; a backbone ignores what its model does not have.
+    """Settings of the conditioning.
+
+    A backbone ignores numbers that its model is not conditioned on, and refuses words that it cannot read.
 
     Args:
         num_frames: F, at least 2.
@@ -34,6 +42,25 @@ class ConditioningOptions:
     cfg_min: float | None = None
     cfg_max: float | None = None
     cfg_chunked: bool = False
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    embedded_guidance: float | None = None
+    warp_condition: bool = True
+
+
+@dataclass(frozen=True)
+class KnownFrames:
+    """What is known of the video before denoising, for models that are conditioned on more than one picture.
+
+    Args:
+        video: ``[F, 3, H, W]`` in [0, 1]: the warps with their holes filled.
+        visible: ``[F, 1, H, W]``: 1 where a view shows it, 0 in a hole.
+        pinned: ``[F]`` bool: frames that are an input view itself.
+    """
+
+    video: Tensor
+    visible: Tensor
+    pinned: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,11 +81,11 @@ class ModelNotes:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """The network's conditioning, encoded: opaque to everything but the backbone that made it.
+    """The network's conditioning, encoded: opaque to everything but the backbone that made it, which may add to it.
 
     Args:
         tensors: the encoded inputs by name.
-        scale: ``[F]`` classifier-free guidance scale of each frame.
+        scale: ``[L]`` classifier-free guidance scale of each latent frame.
         chunked: evaluate the two halves of classifier-free guidance one after the other.
     """
 
@@ -68,7 +95,10 @@ class Conditioning:
 
 
 class Backbone(Protocol):
-    """A pretrained model family. Pictures are float32 ``[F, 3, H, W]`` in [0, 1]; latents ``[B, F, C, h, w]``."""
+    """A pretrained model family. Pictures are float32 ``[F, 3, H, W]`` in [0, 1]; latents ``[B, L, C, h, w]``.
+
+    F frames are L latent frames by the model's time grid; L = F where the VAE does not compress time.
+    """
 
     @property
     def name(self) -> str:
@@ -106,6 +136,20 @@ class Backbone(Protocol):
         ...
 
     @property
+    def grid(self) -> TimeGrid:
+        """Which frames are one latent frame."""
+        ...
+
+    def solver(self, schedule: SigmaSchedule) -> Solver:
+        """The solver of the model's own scheduler, as far as mvguide has it; else that scheduler itself."""
+        ...
+
+    @property
+    def default_table(self) -> Literal["search", "calibrated"]:
+        """Where the lambda table comes from unless asked: the published rule's numbers hold for SVD alone."""
+        ...
+
+    @property
     def notes(self) -> ModelNotes:
         """What was measured of the model."""
         ...
@@ -119,28 +163,53 @@ class Backbone(Protocol):
         """
         ...
 
-    def schedule(self, num_steps: int) -> SigmaSchedule:
-        """The model's own schedule."""
+    def schedule(self, num_steps: int, shape: tuple[int, ...] | None = None) -> SigmaSchedule:
+        """The model's own schedule; some shift it by the shape ``[1, L, C, h, w]`` of x (None: the trained size)."""
         ...
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
-        """Shape ``[1, F, C, h, w]`` of x for a video of that size."""
+        """Shape ``[1, L, C, h, w]`` of x for a video of that size."""
         ...
 
     def prepare(
-        self, picture: Tensor, options: ConditioningOptions, generator: torch.Generator | None = None
+        self,
+        picture: Tensor,
+        options: ConditioningOptions,
+        generator: torch.Generator | None = None,
+        known: KnownFrames | None = None,
     ) -> Conditioning:
-        """Encode the conditioning picture ``[3, H, W]``."""
+        """Encode the conditioning picture ``[3, H, W]``, and more of what is known where the model takes it."""
+        ...
+
+    def first_x(
+        self,
+        conditioning: Conditioning,
+        shape: tuple[int, ...],
+        schedule: SigmaSchedule,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The first x, of this shape, float32 on the CPU: noise as the model's own pipeline starts from."""
         ...
 
     def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
-        """Pictures ``[F, 3, H, W]`` to latents ``[F, C, h, w]`` in the units of x."""
+        """Pictures ``[F, 3, H, W]`` of one video to latents ``[L, C, h, w]`` in the units of x."""
         ...
 
     def denoiser(self, conditioning: Conditioning) -> Denoiser:
         """The network with its conditioning."""
         ...
 
-    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
-        """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
+    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
+        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU; by default as many as they hold."""
         ...
+
+
+def weights_digest(modules: Iterable[torch.nn.Module]) -> str:
+    """Digest of what identifies weights: name, shape and a sample of the values of every tensor."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for key, weight in module.state_dict().items():
+            values = weight.detach().flatten()
+            sample = values[:: max(1, len(values) // _SAMPLED)].double().cpu().numpy()
+            digest.update(f"{key} {tuple(weight.shape)}".encode() + sample.tobytes())
+    return digest.hexdigest()[:16]

@@ -3,42 +3,81 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvguide.decoding import is_folder
+from mvguide.decoding import is_file, is_folder
+from mvguide.diffusion.time_grid import TimeGrid
 from mvguide.errors import ModelError
 
 MOST_FRAMES, MOST_SIDE, MOST_LEVELS = 1024, 4096, 8
 _MOST_BYTES, _MOST_DEPTH, _MOST_ENTRIES = 2**20, 16, 64
-_MOST = {"layers": 128, "channels": 8192}
+_MOST = {"layers": 128, "channels": 8192, "vocab": 2**20, "token": 2**20, "position": 2**20, "theta": 2**27}
 _MOST_NUMBER = 2**16
 _ADVICE = "give a model folder in diffusers layout, as save_pretrained writes it"
-_CONFIGS = ("unet/config.json", "vae/config.json")
+_INDEX, _SVD_CONFIGS, _CONFIGS = (
+    "model_index.json",
+    ("unet/config.json", "vae/config.json"),
+    ("transformer/config.json", "vae/config.json"),
+)
 
 
 @dataclass(frozen=True)
 class NativeSize:
-    """What a model's config says about its videos.
+    """What a model's configs say about its videos.
 
     Args:
-        frames: that the UNet was trained on.
-        side: ``unet.config.sample_size``: the trained area is ``side ** 2`` latent cells (SVD: 96^2 = 72 x 128).
+        frames: that the network was trained on.
+        side: the trained area is ``side ** 2`` latent cells (SVD's ``sample_size``: 96^2 = 72 x 128).
         vae_scale_factor: pixels along a latent cell.
-        multiple: latent sizes that the UNet takes without padding are multiples of this.
+        multiple: latent sizes that the network takes without padding are multiples of this.
+        grid: which frames are one latent frame.
     """
 
     frames: int
-    side: int
+    side: float
     vae_scale_factor: int
     multiple: int
+    grid: TimeGrid = field(default_factory=TimeGrid)
 
     def default_size(self, width: int, height: int) -> tuple[int, int]:
-        """The trained area in the picture's shape, rounded to what VAE and UNet take without padding."""
+        """The trained area in the picture's shape, rounded to what VAE and network take without padding."""
         unit = self.vae_scale_factor * self.multiple
         scale = self.side * self.vae_scale_factor / math.sqrt(width * height)
         return max(1, round(width * scale / unit)) * unit, max(1, round(height * scale / unit)) * unit
+
+
+@dataclass(frozen=True)
+class _Family:
+    """What the configs of a family leave out: the videos that its published models were trained on.
+
+    Args:
+        frames: of those videos.
+        width, height: pixels.
+        factor: pixels along a latent cell, where the VAE's config leaves it to the class.
+        ratio: frames of a latent frame, likewise.
+        patch: latent cells along a side of a token, likewise.
+    """
+
+    frames: int
+    width: int
+    height: int
+    factor: int
+    ratio: int
+    patch: int
+
+
+_FAMILIES = {
+    "WanPipeline": _Family(121, 1280, 704, 16, 4, 2),
+    "WanImageToVideoPipeline": _Family(81, 832, 480, 8, 4, 2),
+    "WanVACEPipeline": _Family(81, 832, 480, 8, 4, 2),
+    "CogVideoXImageToVideoPipeline": _Family(49, 720, 480, 8, 4, 2),
+    "LTXPipeline": _Family(161, 704, 512, 32, 8, 1),
+    "LTXImageToVideoPipeline": _Family(161, 704, 512, 32, 8, 1),
+    "HunyuanVideoImageToVideoPipeline": _Family(129, 1280, 720, 8, 4, 2),
+    "HunyuanVideo15ImageToVideoPipeline": _Family(121, 832, 480, 16, 4, 1),
+}
 
 
 def known_native_size(name: str | Path) -> NativeSize | None:
@@ -54,19 +93,26 @@ def known_native_size(name: str | Path) -> NativeSize | None:
         ModelError: configs that cannot be read, or sizes that no model has.
     """
     folder = Path(name)
-    files = [folder / config for config in _CONFIGS]
-    if not is_folder(folder):
+
+    def find(config: str) -> Path | None:
+        if is_folder(folder):
+            return folder / config
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 
         try:
-            found = [try_to_load_from_cache(folder.as_posix(), config) for config in _CONFIGS]
+            found = try_to_load_from_cache(folder.as_posix(), config)
         except HFValidationError:
             return None
-        files = [Path(path) for path in found if isinstance(path, str)]
-    if len(files) != len(_CONFIGS):
+        return Path(found) if isinstance(found, str) else None
+
+    index = find(_INDEX)
+    kind = read_config(index).get("_class_name") if index is not None and is_file(index) else None
+    configs = [find(config) for config in (_CONFIGS if kind in _FAMILIES else _SVD_CONFIGS)]
+    if None in configs:
         return None
-    return native_size(read_config(files[0]), read_config(files[1]), str(name))
+    network, vae = (read_config(config) for config in configs if config is not None)
+    return native_size(network, vae, str(name), kind)
 
 
 def read_native_size(name: str | Path) -> NativeSize:
@@ -83,9 +129,13 @@ def read_native_size(name: str | Path) -> NativeSize:
         return known
     from huggingface_hub import hf_hub_download, model_info
 
+    def fetch(config: str) -> dict[str, Any]:
+        return read_config(Path(hf_hub_download(Path(name).as_posix(), config)))
+
     try:
         model_info(Path(name).as_posix(), timeout=10)  # unlike a download, it does not try again and again
-        unet, vae = (read_config(Path(hf_hub_download(Path(name).as_posix(), config))) for config in _CONFIGS)
+        kind = fetch(_INDEX).get("_class_name")
+        network, vae = (fetch(config) for config in (_CONFIGS if kind in _FAMILIES else _SVD_CONFIGS))
     except ModelError:
         raise
     except Exception as error:  # the hub's client raises errors of several network libraries
@@ -94,26 +144,70 @@ def read_native_size(name: str | Path) -> NativeSize:
             f"({type(error).__name__}), so its number of frames and its size are not known; check the name, or give "
             "num_frames, width and height"
         ) from error
-    return native_size(unet, vae, str(name))
+    return native_size(network, vae, str(name), kind)
 
 
-def native_size(unet: Mapping[str, Any], vae: Mapping[str, Any], name: str) -> NativeSize:
-    """Sizes out of the configs of UNet and VAE. Raises ModelError, naming the model, for sizes that no model has."""
+def native_size(
+    network: Mapping[str, Any], vae: Mapping[str, Any], name: str, pipeline_class: str | None = None
+) -> NativeSize:
+    """Sizes out of the configs of network and VAE.
+
+    Args:
+        network: config of the UNet or transformer.
+        vae: config of the VAE.
+        name: of the model, for messages.
+        pipeline_class: diffusers' class of the model's pipeline; None or any unknown one is read as SVD's.
+
+    Raises:
+        ModelError: sizes that no model has.
+    """
+    family = _FAMILIES.get(str(pipeline_class))
+    if family is None:
+        return NativeSize(
+            frames=_whole(network, "num_frames", MOST_FRAMES, name),
+            side=_whole(network, "sample_size", MOST_SIDE, name),
+            vae_scale_factor=2 ** (_levels(vae, name) - 1),
+            multiple=2 ** (_levels(network, name) - 1),
+        )
+    factor, ratio = _compression(vae, family, name)
+    frames, width, height = family.frames, family.width, family.height
+    if network.get("patch_size_t") and pipeline_class == "CogVideoXImageToVideoPipeline":
+        frames, width, height = 81, 1360, 768  # CogVideoX 1.5
+    if network.get("target_size"):
+        width = height = _whole(network, "target_size", MOST_SIDE, name)
     return NativeSize(
-        frames=_whole(unet, "num_frames", MOST_FRAMES, name),
-        side=_whole(unet, "sample_size", MOST_SIDE, name),
-        vae_scale_factor=2 ** (_levels(vae, name) - 1),
-        multiple=2 ** (_levels(unet, name) - 1),
+        frames, math.sqrt(width * height) / factor, factor, _patch(network, family, name), _grid(network, ratio)
     )
 
 
-def read_config(path: Path, advice: str = _ADVICE, most: int = _MOST_NUMBER) -> dict[str, Any]:
+def _compression(vae: Mapping[str, Any], family: _Family, name: str) -> tuple[int, int]:
+    """Pixels along a latent cell, and frames of a latent frame."""
+    factor, ratio = family.factor, family.ratio
+    for key in ("scale_factor_spatial", "spatial_compression_ratio"):
+        factor = factor if vae.get(key) is None else _whole(vae, key, 64, name)
+    for key in ("scale_factor_temporal", "temporal_compression_ratio"):
+        ratio = ratio if vae.get(key) is None else _whole(vae, key, 64, name)
+    return factor, ratio
+
+
+def _patch(network: Mapping[str, Any], family: _Family, name: str) -> int:
+    patch = network.get("patch_size", family.patch)
+    return _whole({"patch_size": patch[-1] if isinstance(patch, list | tuple) else patch}, "patch_size", 16, name)
+
+
+def _grid(network: Mapping[str, Any], ratio: int) -> TimeGrid:
+    """Leading latent frames: one that HunyuanVideo's first models add and drop, and what makes CogVideoX 1.5 even."""
+    lead = int(network.get("image_condition_type") == "latent_concat")
+    pairs = network.get("patch_size_t") or 1
+    return TimeGrid(ratio, lead, pairs if isinstance(pairs, int) else 1)
+
+
+def read_config(path: Path, advice: str = _ADVICE) -> dict[str, Any]:
     """A model's JSON file, none of whose numbers or lists is beyond what a model can have.
 
     Args:
         path: the file.
         advice: the way out, the end of the sentence.
-        most: the largest number; words of a text encoder are more than a picture model has of anything.
 
     Raises:
         ModelError: missing, not JSON, nested too deep, not an object, or numbers out of range.
@@ -124,7 +218,7 @@ def read_config(path: Path, advice: str = _ADVICE, most: int = _MOST_NUMBER) -> 
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict):
             raise ValueError("it holds no object")
-        _check(document, "", most, _MOST_DEPTH)
+        _check(document, "", _MOST_NUMBER, _MOST_DEPTH)
     except RecursionError as error:
         raise ModelError(f"{path} cannot be read (it is nested too deep); {advice}") from error
     except OSError as error:
@@ -149,7 +243,7 @@ def _check(value: Any, key: str, most: int, depth: int) -> None:
             _check(
                 inner,
                 name,
-                min([limit for word, limit in _MOST.items() if word in name], default=most),
+                min([limit for word, limit in _MOST.items() if word in name], default=_MOST_NUMBER),
                 depth - 1,
             )
     elif isinstance(value, list):

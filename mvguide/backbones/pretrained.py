@@ -3,7 +3,7 @@
 import logging
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.resources import files
@@ -17,10 +17,23 @@ from mvguide.backbones.native_size import known_native_size, read_config
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import ConfigError, ModelError
 
-BACKBONES: dict[str, str | type[Any]] = {"StableVideoDiffusionPipeline": "mvguide.backbones.svd:SvdBackbone"}
+_INDEX = "model_index.json"
+_FAMILIES = "mvguide.backbones.families"
+BACKBONES: dict[str, str | type[Any]] = {
+    "StableVideoDiffusionPipeline": "mvguide.backbones.svd:SvdBackbone",
+    "WanImageToVideoPipeline": f"{_FAMILIES}:WanBackbone",
+    "WanPipeline": f"{_FAMILIES}:WanBackbone",
+    "WanVACEPipeline": f"{_FAMILIES}:WanVaceBackbone",
+    "CogVideoXImageToVideoPipeline": f"{_FAMILIES}:CogVideoXBackbone",
+    "LTXPipeline": f"{_FAMILIES}:LtxBackbone",
+    "LTXImageToVideoPipeline": f"{_FAMILIES}:LtxBackbone",
+    "HunyuanVideoImageToVideoPipeline": f"{_FAMILIES}:HunyuanVideoBackbone",
+    "HunyuanVideo15ImageToVideoPipeline": f"{_FAMILIES}:HunyuanVideo15Backbone",
+}
 """Backbone for each pipeline class of diffusers: the class, or ``module:class`` where importing it takes long.
 
-It has ``NETWORKS``, the classes of the pipeline's networks by name, and is made from pipeline, name and notes.
+It has ``PIPELINE``, the class that is made of the folder; ``NETWORKS``, the classes of the networks by name; ``DTYPE``,
+the number format on a GPU; and is made from pipeline, name and notes.
 """
 
 EMBEDDED = {"tiny": Path(str(files("mvguide"))) / "backbones" / "assets" / "tiny"}
@@ -69,13 +82,13 @@ def load_backbone(
         raise ConfigError(f"dtype {dtype!r} is not known; use auto or one of {', '.join(DTYPES)}")
     if offload and target.type != "cuda":
         raise ConfigError("offload moves modules between a GPU and memory, but the device is the CPU; drop it")
-    chosen = DTYPES[dtype] if dtype != "auto" else torch.float16 if target.type == "cuda" else torch.float32
     folder = find_model(name)
     with _quiet_libraries():
         try:
             place = folder if is_folder(folder) else _download(str(name), variant)
             backbone = _find_backbone(place)
-            pipe = _load_pipeline(place, backbone.NETWORKS, chosen, variant)
+            on_gpu = backbone.DTYPE if target.type == "cuda" else torch.float32
+            pipe = _load_pipeline(place, backbone, on_gpu if dtype == "auto" else DTYPES[dtype], variant)
         except ModelError:
             raise
         except Exception as error:  # the libraries raise almost anything on damaged files
@@ -98,20 +111,24 @@ def _download(name: str, variant: str | None) -> Path:
     return Path(DiffusionPipeline.download(name, variant=variant, use_safetensors=True))
 
 
-def _load_pipeline(folder: Path, networks: Mapping[str, Any], dtype: torch.dtype, variant: str | None) -> Any:
+def _load_pipeline(folder: Path, backbone: Any, dtype: torch.dtype, variant: str | None) -> Any:
     """The stock pipeline; its networks one by one, because only then do the libraries report what is missing."""
-    from diffusers import DiffusionPipeline
+    import diffusers
+    import transformers
 
+    index = read_config(folder / _INDEX)
+    networks = {part: kind for part, kind in backbone.NETWORKS.items() if index.get(part) not in (None, [None, None])}
     # As in diffusers, a network without files of the variant is read from its plain ones.
     having = [part for part in networks if variant and any((folder / part).glob(f"*.{variant}*.safetensors"))]
     if variant and not having:
         raise ModelError(f"folder {folder} has no weights of variant {variant!r}; leave variant out")
     loaded = {}
     for part, kind in networks.items():
-        loaded[part], info = kind.from_pretrained(
+        network = getattr(diffusers, kind, None) or getattr(transformers, kind)
+        loaded[part], info = network.from_pretrained(
             str(folder),
             subfolder=part,
-            dtype=dtype,
+            dtype=backbone.DTYPES.get(part, dtype) if dtype != torch.float32 else dtype,
             variant=variant if part in having else None,
             use_safetensors=True,
             local_files_only=True,
@@ -122,21 +139,21 @@ def _load_pipeline(folder: Path, networks: Mapping[str, Any], dtype: torch.dtype
             raise ModelError(
                 f"folder {folder} lacks {len(missing)} tensors in {part}, the first is {missing[0]}; download it again"
             )
-    return DiffusionPipeline.from_pretrained(str(folder), dtype=dtype, **loaded)
+    return getattr(diffusers, backbone.PIPELINE).from_pretrained(str(folder), dtype=dtype, **loaded)
 
 
 def _find_backbone(folder: Path) -> Any:
     """Backbone class of a model folder. Refuses other kinds of models, and configs that would take all memory."""
-    index = folder / "model_index.json"
+    index = folder / _INDEX
     if not index.is_file():
         raise ModelError(
-            f"folder {folder} is not a model in diffusers layout (its model_index.json is missing); "
+            f"folder {folder} is not a model in diffusers layout (its {_INDEX} is missing); "
             "give the folder that save_pretrained wrote"
         )
     found = read_config(index).get("_class_name")
     if found not in BACKBONES:
         raise ModelError(f"folder {folder} holds a {found}; mvguide has a backbone for {', '.join(BACKBONES)}")
-    for config in sorted(folder.glob("*/*config.json")):
+    for config in (*folder.glob("*/config.json"), *folder.glob("scheduler/scheduler_config.json")):
         read_config(config)
     known_native_size(folder)
     scale = read_config(folder / "vae" / "config.json").get("scaling_factor", 1)

@@ -4,24 +4,25 @@ import hashlib
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import CLIPVisionModelWithProjection
 
-from mvguide.backbones.base import Conditioning, ConditioningOptions, ModelNotes
+from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes
 from mvguide.backbones.native_size import NativeSize, native_size
 from mvguide.backbones.recompute import recomputed
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import Prediction, VarianceExploding
+from mvguide.diffusion.sampler import initial_noise
 from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.errors import InputError, ModelError
+from mvguide.diffusion.solvers import FirstOrder, Solver
+from mvguide.diffusion.time_grid import TimeGrid
+from mvguide.errors import ConfigError, InputError, ModelError
 
 PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
 SVD_MOTION_BUCKET = 127.0
@@ -46,11 +47,14 @@ class SvdBackbone:
         ModelError: when the pipeline's scheduler config is not one that SVD's network understands.
     """
 
-    NETWORKS = {  # noqa: RUF012  # a constant
-        "unet": UNetSpatioTemporalConditionModel,
-        "vae": AutoencoderKLTemporalDecoder,
-        "image_encoder": CLIPVisionModelWithProjection,
+    PIPELINE = "StableVideoDiffusionPipeline"
+    NETWORKS: ClassVar[dict[str, str]] = {
+        "unet": "UNetSpatioTemporalConditionModel",
+        "vae": "AutoencoderKLTemporalDecoder",
+        "image_encoder": "CLIPVisionModelWithProjection",
     }
+    DTYPE = torch.float16
+    DTYPES: ClassVar[dict[str, torch.dtype]] = {}
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
@@ -91,12 +95,35 @@ class SvdBackbone:
         return self.pipe._execution_device
 
     @property
+    def grid(self) -> TimeGrid:
+        """Each frame is a latent frame."""
+        return TimeGrid()
+
+    def solver(self, schedule: SigmaSchedule) -> Solver:
+        """Euler, as the model's own scheduler."""
+        return FirstOrder()
+
+    @property
+    def default_table(self) -> Literal["search"]:
+        """The published rule was made for SVD."""
+        return "search"
+
+    @property
     def native_size(self) -> NativeSize:
         """Frames and sizes that the model was trained for."""
         return native_size(self.pipe.unet.config, self.pipe.vae.config, self.name)
 
     def with_defaults(self, options: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
-        """The options with nothing left None; a motion bucket made from the flow lies in [1, 255]."""
+        """The options with nothing left None; a motion bucket made from the flow lies in [1, 255].
+
+        Raises:
+            ConfigError: words, which this model cannot read.
+        """
+        if options.prompt or options.negative_prompt or options.embedded_guidance is not None:
+            raise ConfigError(
+                f"model {self.name} is conditioned on a picture alone; leave prompt, negative_prompt and "
+                "embedded_guidance out"
+            )
         bucket, per_width = options.motion_bucket_id, self.notes.motion_bucket_per_width
         if bucket is None:
             bucket = SVD_MOTION_BUCKET if flow is None or per_width is None else min(255.0, max(1.0, per_width * flow))
@@ -108,7 +135,7 @@ class SvdBackbone:
             cfg_max=high if options.cfg_max is None else options.cfg_max,
         )
 
-    def schedule(self, num_steps: int) -> SigmaSchedule:
+    def schedule(self, num_steps: int, shape: tuple[int, ...] | None = None) -> SigmaSchedule:
         """Sigmas that the model's own scheduler gives for this number of steps."""
         scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
         scheduler.set_timesteps(num_steps)
@@ -129,7 +156,11 @@ class SvdBackbone:
 
     @torch.no_grad()
     def prepare(
-        self, picture: Tensor, options: ConditioningOptions, generator: torch.Generator | None = None
+        self,
+        picture: Tensor,
+        options: ConditioningOptions,
+        generator: torch.Generator | None = None,
+        known: KnownFrames | None = None,
     ) -> Conditioning:
         """Embed and encode the conditioning picture ``[3, H, W]`` in [0, 1].
 
@@ -159,6 +190,12 @@ class SvdBackbone:
             chunked=options.cfg_chunked,
         )
 
+    def first_x(
+        self, conditioning: Conditioning, shape: tuple[int, ...], schedule: SigmaSchedule, generator: torch.Generator
+    ) -> Tensor:
+        """Noise of the prior's scale."""
+        return initial_noise(shape, self.path, schedule, generator)
+
     @torch.no_grad()
     def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
         """Pictures ``[F, 3, H, W]`` in [0, 1] to float32 latents ``[F, C, h, w]``: ``mode() * scaling_factor``."""
@@ -175,7 +212,7 @@ class SvdBackbone:
         return SvdDenoiser(self, conditioning)
 
     @torch.no_grad()
-    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
+    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
         """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
 
         The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``.

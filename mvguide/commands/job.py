@@ -14,7 +14,7 @@ from mvguide.decoding import is_file, packaged_folder
 from mvguide.diffusion.resampling import Resampling
 from mvguide.diffusion.sampler import Watch
 from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
-from mvguide.diffusion.solvers import Solver, make_solver
+from mvguide.diffusion.solvers import FirstOrder, Solver, make_solver
 from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.guides import Guide
@@ -35,7 +35,7 @@ class Job:
         inputs: pictures, depths and cameras.
         trajectory: the F cameras of the video.
         pipe: the model.
-        schedule: noise levels.
+        schedule: noise levels of a file, or a number of steps of the model's own.
         guide: with its options.
         given: the table of a file, if one was given.
     """
@@ -44,7 +44,7 @@ class Job:
     inputs: Inputs
     trajectory: Camera
     pipe: MultiViewPipeline
-    schedule: SigmaSchedule
+    schedule: SigmaSchedule | int
     guide: Guide
     given: LambdaTable | None
 
@@ -65,6 +65,10 @@ class Job:
                 cfg_min=config.cfg_min,
                 cfg_max=config.cfg_max,
                 cfg_chunked=config.cfg_chunked,
+                prompt=config.prompt,
+                negative_prompt=config.negative_prompt,
+                embedded_guidance=config.embedded_guidance,
+                warp_condition=config.warp_condition,
             ),
             hole_radius=config.hole_radius or 0,
             chunk=config.chunk,
@@ -79,13 +83,15 @@ class Job:
         if self.given is not None:
             return self.given
         if options.table == "constant":
-            return LambdaTable.constant(options.weight, context.schedule, context.num_frames)
-        measured = None
-        if "calibrated" in (options.table, options.objective):
+            return LambdaTable.constant(options.weight, context.schedule, context.latent_frames)
+        measured, kind = None, options.table
+        if kind == "model":
+            kind = "search" if options.objective == "calibrated" else context.backbone.default_table
+        if "calibrated" in (kind, options.objective):
             cache = Path(self.config.out) / CALIBRATION
             with timed(context.seconds, "table"):
                 measured = calibrate(context, mask=options, depth_error=options.depth_error, cache=cache)
-        if measured is not None and options.table == "calibrated":
+        if measured is not None and kind == "calibrated":
             return measured
         return context.search_table(rule=options.rule, by_frame=options.distances == "frame", measured=measured)
 
@@ -94,7 +100,8 @@ class Job:
         solver: str | Solver = self.config.solver
         options = self.config.guidance
         if options.resample:
-            solver = Resampling(make_solver(solver), options.resample, options.resample_until)
+            inner = self.pipe.backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
+            solver = Resampling(inner, options.resample, options.resample_until)
         return self.pipe.sample(context, table, guidance=self.guide, mask=options, solver=solver, watch=watch)
 
 
@@ -105,7 +112,7 @@ class Plan:
     config: RenderConfig
     inputs: Inputs
     trajectory: Camera
-    schedule: SigmaSchedule | None
+    schedule: SigmaSchedule | int
     guide: Guide
     given: LambdaTable | None
 
@@ -115,9 +122,7 @@ class Plan:
         pipe = pipe or MultiViewPipeline.from_pretrained(
             config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
         )
-        steps = DEFAULT_STEPS if config.steps is None else config.steps
-        schedule = self.schedule or pipe.backbone.schedule(steps)
-        return Job(config, self.inputs, self.trajectory, pipe, schedule, self.guide, self.given)
+        return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given)
 
 
 def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
@@ -132,12 +137,17 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         MvguideError: whatever cannot be used.
     """
     guide, given = config.guidance.guide(), _given_table(config.guidance)
-    Resampling(make_solver(config.solver), config.guidance.resample, config.guidance.resample_until)
+    Resampling(
+        FirstOrder() if config.solver == "model" else make_solver(config.solver),
+        config.guidance.resample,
+        config.guidance.resample_until,
+    )
     for name, value in (("steps", config.steps), ("fps", config.fps), ("chunk", config.chunk)):
         at_least_one(name, 1 if value is None else value)
     size_of(config)
     choose_device(config.device)
-    schedule = load_sigmas(config.sigmas) if config.sigmas else None
+    steps = DEFAULT_STEPS if config.steps is None else config.steps
+    schedule = load_sigmas(config.sigmas) if config.sigmas else steps
     inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()
@@ -151,7 +161,7 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
 
 def _given_table(options: GuidanceConfig) -> LambdaTable | None:
     """The table of a file. Refuses settings of the table that do not go together."""
-    if options.objective == "calibrated" and options.table != "search":
+    if options.objective == "calibrated" and options.table not in ("model", "search"):
         raise ConfigError(f"objective is for table search, but table is {options.table!r}; drop one of the two")
     if options.objective == "calibrated" and options.rule == "released":
         raise ConfigError("rule 'released' and objective 'calibrated' were given; only objective 'coverage' knows it")
@@ -159,7 +169,7 @@ def _given_table(options: GuidanceConfig) -> LambdaTable | None:
         raise ConfigError("a calibrated table was asked for, but guidance is 'none'; drop one of the two")
     if options.table == "constant":
         check_weight(options.weight)
-    if options.table in ("search", "calibrated", "constant"):
+    if options.table in ("model", "search", "calibrated", "constant"):
         return None
     packaged = packaged_folder("configs") / f"{options.table}.npz"
     return LambdaTable.load(packaged if is_file(packaged) else options.table)

@@ -50,9 +50,9 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
         say(f"warning: {warning}")
     bar.begin("encoding")
     table = job.table(context)
-    if table is not None and config.guidance.table == "calibrated":
+    if table is not None and table.source.startswith("calibrated"):
         say(table.source)
-    bar.begin("denoising", len(job.schedule))
+    bar.begin("denoising", len(context.schedule))
     result = job.sample(context, table, watch=bar.watch)
     bar.begin("writing")
     result.save(config.out, fps=config.fps, command=asdict(config))

@@ -57,7 +57,7 @@ def make_study(config: SearchConfig, say: Say) -> Study:
 def _score(job: Job, context: Context, held_out: HeldOut, triple: tuple[float, float, float]) -> float:
     """Mean PSNR in dB of one scene's frames that were not given."""
     v1, v2, v3 = ([value] for value in triple)
-    distances = context.warps.distances
+    distances = context.distances
     table = search_hypers(context.schedule, distances=distances, rule="exact", v1=v1, v2=v2, v3=v3).table
     result = job.sample(context, table)
     wanted = held_out.truth(_as_video(result))

@@ -22,8 +22,9 @@ class GuidanceConfig(MaskOptions):
         preset: nvs_solver_dgs or nvs_solver_post.
         kind: blend (default) pulls the estimate by the weight; top_share replaces the share of elements that agree
             best; posterior_gradient moves the latents down the gradient of the error; none leaves the model alone.
-        table: where the weights come from: search (search_hypers; default), calibrated (the errors of model and warp,
-            measured on this input before the run; kept in the result folder), constant, or a .npz file.
+        table: where the weights come from: search (search_hypers), calibrated (the errors of model and warp, measured
+            on this input before the run; kept in the result folder), constant, a .npz file, or model (default: search
+            for Stable Video Diffusion, calibrated for other models).
         rule: search: exact (default; the closed form, with the model's own parameters where they were measured) or
             released (the published script).
         objective: search: coverage (default; the published count, or the model's own parameters), or calibrated (the
@@ -37,7 +38,7 @@ class GuidanceConfig(MaskOptions):
 
     preset: Literal["nvs_solver_dgs", "nvs_solver_post"] | None = None
     kind: str = "blend"
-    table: str = "search"
+    table: str = "model"
     rule: Literal["exact", "released"] = "exact"
     objective: Literal["coverage", "calibrated"] = "coverage"
     distances: Literal["camera", "frame"] = "camera"
@@ -78,8 +79,13 @@ class RenderConfig(InputConfig, ModelOptions):
     Args:
         sigmas: sigma schedule by name (sigmas_25) or .npy file; the model's own if unset.
         steps: number of steps of the model's own schedule; 25 if unset.
-        solver: euler, ancestral, heun or dpmpp_2m; see docs/choosing.md.
+        solver: euler, ancestral, heun, dpmpp_2m (see docs/choosing.md), or model (default), that of the model's own
+            scheduler.
         guidance: how the warped view steers the model.
+        prompt: what the video shows, for models that read text.
+        negative_prompt: what the video should not show, for models that read text.
+        embedded_guidance: guidance scale that a distilled model is told, such as HunyuanVideo; its default if unset.
+        warp_condition: give the warped video to a model that takes one natively, such as WanVACE.
         motion_bucket_id: amount of motion that the model is conditioned on; from the real optical flow, or the model's
             default, if unset.
         noise_aug_strength: noise added to the conditioning picture.
@@ -92,8 +98,12 @@ class RenderConfig(InputConfig, ModelOptions):
 
     sigmas: str | None = None
     steps: int | None = None
-    solver: Literal[tuple(SOLVERS)] = "euler"  # type: ignore[valid-type]
+    solver: Literal["model", *SOLVERS] = "model"  # type: ignore[valid-type]
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    embedded_guidance: float | None = None
+    warp_condition: bool = True
     motion_bucket_id: float | None = None
     noise_aug_strength: float = 0.02
     cfg_min: float | None = None

@@ -10,6 +10,7 @@ Sigma may be a 0-d tensor (one level for all of x) or of shape ``[B]`` (one leve
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -64,6 +65,14 @@ class NoisePath(ABC):
     @abstractmethod
     def diffusion(self, t: Tensor) -> Tensor:
         """g(t) in ``dx = f(t) x dt + g(t) dw``; ``g^2 = d(sigma^2)/dt - 2 f sigma^2``."""
+
+    def noise_to_signal(self, sigma: Tensor) -> Tensor:
+        """``sigma / alpha``: the level of the VE path that x / alpha is on; infinite where alpha = 0."""
+        return sigma / self.alpha(sigma)
+
+    @abstractmethod
+    def at_noise_to_signal(self, ratio: Tensor) -> Tensor:
+        """Sigma at which sigma / alpha is the ratio: the inverse of :meth:`noise_to_signal`."""
 
     def prior_scale(self, sigma: Tensor) -> Tensor:
         """Standard deviation of x at sigma for data of unit variance: what the first noise is multiplied with."""
@@ -140,6 +149,10 @@ class VarianceExploding(NoisePath):
         """1: the signal is never scaled."""
         return torch.ones_like(sigma)
 
+    def at_noise_to_signal(self, ratio: Tensor) -> Tensor:
+        """The ratio itself."""
+        return ratio
+
     def sigma(self, t: Tensor) -> Tensor:
         """The noise level is the time."""
         return t
@@ -163,6 +176,10 @@ class VariancePreserving(NoisePath):
     def alpha(self, sigma: Tensor) -> Tensor:
         """``sqrt(1 - sigma^2)``, written so that it keeps its precision near sigma = 1."""
         return ((1 - sigma) * (1 + sigma)).clamp(min=0).sqrt()
+
+    def at_noise_to_signal(self, ratio: Tensor) -> Tensor:
+        """``s / sqrt(1 + s^2)``."""
+        return ratio / (1 + ratio**2).sqrt()
 
     def sigma(self, t: Tensor) -> Tensor:
         """``sqrt(1 - alpha(t)^2)``."""
@@ -237,6 +254,69 @@ class CosineVP(VariancePreserving):
         return torch.arccos(self.alpha(sigma) * self._first_cosine) * (2 / math.pi) * (1 + self.offset) - self.offset
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class DiscreteVP(VariancePreserving):
+    """VP path of a model trained on T discrete levels, from its table of ``alpha^2`` (diffusers' ``alphas_cumprod``).
+
+    Step k of the table is time ``(k + 1) / T``, and time 0 is clean. Between them alpha is linear in t: unlike log
+    alpha it stays finite where the last level has no signal (zero terminal SNR). The table's own levels are exact.
+
+    Args:
+        alphas_cumprod: ``[T]`` strictly decreasing, in [0, 1); kept as float64 on the CPU.
+
+    Raises:
+        InputError: for anything else.
+    """
+
+    alphas_cumprod: Tensor
+
+    def __post_init__(self) -> None:
+        """Check the table once."""
+        table = torch.as_tensor(self.alphas_cumprod).detach().to("cpu", torch.float64)
+        if table.ndim != 1 or len(table) == 0 or not bool(((table >= 0) & (table < 1)).all()):
+            raise InputError(f"alphas_cumprod {tuple(table.shape)} is not one row of values in [0, 1)")
+        if bool((table.diff() >= 0).any()):
+            raise InputError("alphas_cumprod must decrease strictly from the first level to the last")
+        object.__setattr__(self, "alphas_cumprod", table)
+
+    def __repr__(self) -> str:
+        """Size of the table and its ends."""
+        return f"DiscreteVP({len(self.alphas_cumprod)} levels, sigma {self.levels[0]:.3g} to {self.levels[-1]:.3g})"
+
+    @cached_property
+    def levels(self) -> Tensor:
+        """Sigma of each step of the table, ``[T]``, rising."""
+        return (1 - self.alphas_cumprod).sqrt()
+
+    @cached_property
+    def _alphas(self) -> Tensor:
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod.sqrt()])
+
+    def _interval(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Alpha at t, and its slope, in float64."""
+        place = t.to("cpu", torch.float64) * (len(self._alphas) - 1)
+        index = place.floor().clamp(0, len(self._alphas) - 2).long()
+        step = self._alphas[index + 1] - self._alphas[index]
+        return self._alphas[index] + (place - index) * step, step * (len(self._alphas) - 1)
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """Logarithm of the interpolated alpha; -infinity at t = 1 if the last level has no signal."""
+        return self._interval(t)[0].clamp(min=0).log().to(t)
+
+    def beta(self, t: Tensor) -> Tensor:
+        """``-2 alpha'(t) / alpha(t)``; infinite at t = 1 if the last level has no signal."""
+        alpha, slope = self._interval(t)
+        return (-2 * slope / alpha).to(t)
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """Time at which alpha is ``sqrt(1 - sigma^2)``; levels beyond the table give 1."""
+        alpha = self.alpha(sigma.to("cpu", torch.float64))
+        rising = self._alphas.flip(0)
+        high = torch.searchsorted(rising, alpha.contiguous()).clamp(1, len(rising) - 1)
+        share = (alpha - rising[high - 1]) / (rising[high] - rising[high - 1])
+        return ((len(rising) - high - share.clamp(0, 1)) / (len(rising) - 1)).to(sigma)
+
+
 @dataclass(frozen=True)
 class FlowMatching(NoisePath):
     """``x = (1 - sigma) x0 + sigma n``, sigma = t in [0, 1] (Lipman et al. 2023); ``f = -1/(1-t)``, ``g^2 = 2t/(1-t)``.
@@ -247,6 +327,10 @@ class FlowMatching(NoisePath):
     def alpha(self, sigma: Tensor) -> Tensor:
         """``1 - sigma``."""
         return 1 - sigma
+
+    def at_noise_to_signal(self, ratio: Tensor) -> Tensor:
+        """``s / (1 + s)``."""
+        return ratio / (1 + ratio)
 
     def sigma(self, t: Tensor) -> Tensor:
         """The noise level is the time."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mvguide.decoding import decoding, is_file, packaged_folder
+from mvguide.diffusion.path import NoisePath, VarianceExploding
 from mvguide.errors import FileError, InputError
 
 
@@ -54,6 +55,16 @@ class SigmaSchedule:
     def levels(self) -> Tensor:
         """The N levels at which the network is called (without the final 0)."""
         return self.sigmas[:-1]
+
+
+def check_levels(schedule: SigmaSchedule, path: NoisePath) -> None:
+    """Raise InputError for a schedule above the last level of its noise path, which only VE paths do not have."""
+    first, most = float(schedule.sigmas[0]), float(path.sigma(torch.tensor(path.t_max, dtype=torch.float64)))
+    if first > most * (1 + 1e-6) and not isinstance(path, VarianceExploding):
+        raise InputError(
+            f"{schedule.name} starts at sigma {first:g}, but the noise of this model ends at {most:g}; "
+            "leave sigmas out for the model's own schedule"
+        )
 
 
 def karras_sigmas(num_steps: int, sigma_min: float = 0.002, sigma_max: float = 700.0, rho: float = 7.0) -> Tensor:

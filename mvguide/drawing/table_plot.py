@@ -8,8 +8,14 @@ from mvguide.drawing.figures import new_figure
 from mvguide.tables.table import LambdaTable
 
 
-def plot_table(table: LambdaTable, path: str | Path) -> None:
-    """Draw the weights as a PNG: frames across, sigma down on a log scale (noisy at the top), colour = weight."""
+def plot_table(table: LambdaTable, path: str | Path, columns: str = "frame") -> None:
+    """Draw the weights as a PNG: frames across, sigma down on a log scale (noisy at the top), colour = weight.
+
+    Args:
+        table: what to draw.
+        path: of the PNG.
+        columns: what a column is: frame, or latent frame.
+    """
     sigmas, weights = table.sigmas.numpy(), table.weights.numpy()
     figure = new_figure(7.2, 4.8)
     from matplotlib.ticker import MaxNLocator
@@ -18,7 +24,7 @@ def plot_table(table: LambdaTable, path: str | Path) -> None:
     frames = np.arange(weights.shape[1] + 1) - 0.5
     mesh = axes.pcolormesh(frames, _edges(sigmas), weights, cmap="viridis", vmin=0, vmax=1)
     axes.set_yscale("log")
-    axes.set_xlabel("frame")
+    axes.set_xlabel(columns)
     axes.set_ylabel("noise level sigma (sampling runs downwards)")
     axes.set_title(table.source or "lambda table", fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

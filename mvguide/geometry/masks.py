@@ -45,10 +45,24 @@ def latent_visible(visible: Tensor, vae_scale_factor: int, coverage: float = 1.0
     Raises:
         InputError: a size that vae_scale_factor does not divide, or a coverage outside (0, 1].
     """
+    return covered(cell_means(visible, vae_scale_factor), vae_scale_factor**2, coverage)
+
+
+def covered(shares: Tensor, count: int, coverage: float) -> Tensor:
+    """1 where a share of seen pixels reaches the coverage, else 0.
+
+    Args:
+        shares: seen share of each cell, any shape.
+        count: pixels that a share is the mean of.
+        coverage: least share, in (0, 1].
+
+    Raises:
+        InputError: a coverage outside (0, 1].
+    """
     if not 0 < coverage <= 1:
         raise InputError(f"coverage is {coverage}; it must be above 0 and at most 1")
     # Half a pixel of tolerance: the mean of ones and zeros is not exact in float32.
-    return (cell_means(visible, vae_scale_factor) >= coverage - 0.5 / vae_scale_factor**2).to(visible)
+    return (shares >= coverage - 0.5 / count).to(shares)
 
 
 def cell_means(values: Tensor, vae_scale_factor: int) -> Tensor:

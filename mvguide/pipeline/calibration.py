@@ -4,10 +4,11 @@ The truth is not there, so the warped video X stands in for it: a video of the s
 sharpness. Each frame of it is warped back into the view and out again, under a depth map that is wrong by as much as is
 assumed: the change e is an error of X of the kind that X itself has.
 
-* Model: at two noise levels X + sigma n and X + e + sigma n are denoised, with the same noise. D - X is the model's
-  error E_D; what of e comes out in the difference of the two is the gain G. In between and beyond, E_D^2 / sigma^2 and
-  G are linear in their logits over log sigma (for Gaussian data the slope is -2), and the model is never worse than the
-  first frame repeated.
+* Model: at two noise levels X + s n and X + e + s n are denoised, with the same noise. D - X is the model's error E_D;
+  what of e comes out in the difference of the two is the gain G. In between and beyond, E_D^2 / s^2 and G are linear in
+  their logits over log s (for Gaussian data the slope is -2), and the model is never worse than the first frame
+  repeated. The level s is the noise over the signal, sigma / alpha: on any noise path x / alpha is a VE path in s, and
+  latents have unit variance in all model families.
 * Warp: E_I^2 is half of e^2, for e has two more passes where X has had one. With several views the part that wrong
   depth has in it is measured instead, from each view to the others: what is above the error of one pass there grows
   with the square of the distance, up to the distance of the views.
@@ -25,6 +26,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mvguide.decoding import check_readable, decoding
+from mvguide.diffusion.path import NoisePath, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.errors import ConfigError, FileError
 from mvguide.files.atomic import atomic_path
@@ -34,13 +36,16 @@ from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.geometry.masks import latent_visible
 from mvguide.geometry.warp import splat
 from mvguide.guidance.targets import MaskOptions
+from mvguide.pipeline.encoding import encode_each
 from mvguide.pipeline.prepare import Context
 from mvguide.tables.consistent import consistent_weights
 from mvguide.tables.table import LambdaTable
 from mvguide.views.view import View
 
 LEVELS = (0.7, 0.15)
-"""Noise levels that the model is measured at: four evaluations, a sixth of a run of 25 steps."""
+"""Noise-to-signal levels that the model is measured at: four evaluations, a sixth of a run of 25 steps."""
+PURE_NOISE = 1e5
+"""Noise-to-signal level that stands for infinity, where a path has no signal left."""
 CALIBRATION = "calibration.npz"
 """File of a result folder that keeps what was measured."""
 _VERSION = 2  # of the way errors are measured: files of another are measured again
@@ -55,7 +60,7 @@ class Measured:
     """What was measured, in the units of the latents.
 
     Args:
-        sigmas: ``[2]`` decreasing.
+        sigmas: ``[2]`` decreasing noise-to-signal levels.
         model_error: ``[2, F]`` mean square error of the model on its own.
         gain: ``[2, F]`` in (0, 1): how much of an error of x comes out in the estimate.
         most_error: ``[F]`` mean square error of the first frame repeated.
@@ -70,14 +75,15 @@ class Measured:
     warp_error: Tensor
     distances: Tensor
 
-    def table(self, schedule: SigmaSchedule) -> LambdaTable:
-        """The best weights for a schedule; the measured values are interpolated in log sigma."""
-        levels = schedule.levels[:, None]
+    def table(self, schedule: SigmaSchedule, path: NoisePath | None = None) -> LambdaTable:
+        """The best weights for a schedule on a noise path (VE by default), interpolated in log(sigma / alpha)."""
+        ratios = (path or VarianceExploding()).noise_to_signal(schedule.sigmas).clamp(max=PURE_NOISE)
+        levels = ratios[:-1, None]
         share = (levels / self.sigmas[1]).log() / (self.sigmas[0] / self.sigmas[1]).log()
         kept = (self.model_error / self.sigmas[:, None] ** 2).clamp(1e-6, 1 - 1e-6)
         kept, gain = (torch.lerp(ends[1].logit(), ends[0].logit(), share).sigmoid() for ends in (kept, self.gain))
         model = torch.minimum(kept * levels**2, self.most_error)
-        weights = consistent_weights(schedule.sigmas, model, self.warp_error, gain)
+        weights = consistent_weights(ratios, model, self.warp_error, gain)
         weights[:, self.warp_error == 0] = 1
         source = f"calibrated: E_I {self.warp_error.sqrt().max():.3g}, E_D {self.model_error.sqrt().amin():.3g} to "
         return LambdaTable(weights, schedule.levels, f"{source}{self.model_error.sqrt().amax():.3g}")
@@ -131,7 +137,7 @@ def calibrate(
         if cache is not None:
             Path(cache).parent.mkdir(parents=True, exist_ok=True)
             found.save(cache, key)
-    return found.table(context.schedule)
+    return found.table(context.schedule, context.backbone.path)
 
 
 def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: float = DEPTH_ERROR) -> Measured:
@@ -149,33 +155,36 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
     """
     if not 0 < depth_error < 1:
         raise ConfigError(f"depth_error is {depth_error:g}; it is a share of the depth, above 0 and below 1")
-    backbone, targets, warps = context.backbone, context.targets(mask), context.warps
+    backbone, targets, grid = context.backbone, context.targets(mask), context.backbone.grid
     device = targets.latents.device
     between = _between_views(context) if context.moments is None else None
     again, seen = _there_and_back(context, depth_error if between is None else 0.0)
-    cells = ((latent_visible(seen, backbone.vae_scale_factor).to(device) > 0) & (targets.visible > 0)).float()
+    whole = grid.all(latent_visible(seen, backbone.vae_scale_factor) > 0).to(device)
+    cells = (whole & (targets.visible > 0)).float()
     change = (backbone.encode(again, context.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
     denoiser = backbone.denoiser(context.conditioning)
     sigmas = torch.tensor(LEVELS, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     errors, gains = [], []
-    for sigma in sigmas:
-        x = targets.latents + float(sigma) * torch.randn(change.shape, generator=generator).to(device)
-        found = denoiser(x[None], sigma)[0]
+    for ratio in sigmas:
+        sigma = backbone.path.at_noise_to_signal(ratio)
+        alpha = float(backbone.path.alpha(sigma))
+        x = targets.latents + float(ratio) * torch.randn(change.shape, generator=generator).to(device)
+        found = denoiser((alpha * x)[None], sigma)[0]
         errors.append(_mean((found - targets.latents) ** 2, cells))
-        answer = denoiser((x + change)[None], sigma)[0] - found
+        answer = denoiser((alpha * (x + change))[None], sigma)[0] - found
         gains.append((_mean(answer * change, cells) / size.clamp(min=1e-12)).clamp(0.01, 0.999))
     most = _mean((targets.latents - targets.latents[:1]) ** 2, cells)
     warp_error = size / 2
     if between is not None:
-        moved = ~warps.pinned
+        moved = ~context.pinned
         floor = float(warp_error[moved].mean()) if moved.any() else 0.0
         # Farther than the views stand from each other, nothing was measured.
-        distances = warps.distances.clamp(max=float(between.distances.max()))
+        distances = context.distances.clamp(max=float(between.distances.max()))
         warp_error = warp_error + between.growth(floor) * distances**2
-    warp_error = torch.where(warps.pinned, 0.0, warp_error.clamp(min=1e-9))
-    return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error, warps.distances.double())
+    warp_error = torch.where(context.pinned, 0.0, warp_error.clamp(min=1e-9))
+    return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error, context.distances.double())
 
 
 def _key(context: Context, mask: MaskOptions, depth_error: float) -> str:
@@ -266,7 +275,7 @@ def _between_views(context: Context) -> _Pairs | None:
         warp = splat(view.image, depth.values, view.camera, targets, valid=depth.valid)
         filled = push_pull_fill(warp.image, warp.visible)
         both = torch.cat([filled, torch.stack([fitted[k].image for k in others])])
-        reached, truth = backbone.encode(both, context.chunk).to(device).chunk(2)
+        reached, truth = encode_each(backbone, both, context.chunk).to(device).chunk(2)
         seen = latent_visible(warp.visible, backbone.vae_scale_factor).to(device)
         errors, cells = _mean((reached - truth) ** 2, seen), seen.sum(dim=(1, 2, 3)).double().cpu()
         found.append(torch.stack([errors, cells, distances])[:, (cells > 0) & (distances > 0)])

@@ -1,10 +1,12 @@
 """From warps to targets: fill the holes, encode, and say how much each latent cell counts."""
 
+import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone
+from mvguide.diffusion.time_grid import TimeGrid
 from mvguide.geometry.hole_filling import push_pull_fill
-from mvguide.geometry.masks import cell_means, hole_ramp, latent_visible
+from mvguide.geometry.masks import cell_means, covered, hole_ramp
 from mvguide.guidance.targets import MaskOptions
 from mvguide.views.warps import Warps
 
@@ -15,17 +17,28 @@ Asking for every pixel throws away what is seen along each hole (docs/results.md
 """
 
 
-def encode_warps(backbone: Backbone, warps: Warps, chunk: int = 8) -> Tensor:
-    """Latents ``[F, C, h, w]`` of the warps on the backbone's device, their holes filled from the farther side.
+def fill_holes(warps: Warps) -> Tensor:
+    """The warps ``[F, 3, H, W]``, their holes filled from the farther side.
 
     Holes are filled before encoding, because a black hole would bleed into neighbouring latent cells; the mask keeps
     cells that are mostly invented out of the guidance. What a move uncovers mostly continues what lies behind.
     """
-    filled = push_pull_fill(warps.image, warps.visible, warps.depth)
-    return backbone.encode(filled, chunk).to(backbone.device)
+    return push_pull_fill(warps.image, warps.visible, warps.depth)
 
 
-def cell_weights(warps: Warps, vae_scale_factor: int, options: MaskOptions | None = None) -> Tensor:
+def encode_each(backbone: Backbone, pictures: Tensor, chunk: int = 8) -> Tensor:
+    """Pictures that are no video, ``[P, 3, H, W]``, to one latent frame each, ``[P, C, h, w]``.
+
+    Where the VAE packs frames, a picture is a video of its own: what precedes a frame changes its latents.
+    """
+    if backbone.grid.ratio == 1:
+        return backbone.encode(pictures, chunk)
+    return torch.cat([backbone.encode(picture[None], chunk)[-1:] for picture in pictures])
+
+
+def cell_weights(
+    warps: Warps, vae_scale_factor: int, options: MaskOptions | None = None, grid: TimeGrid | None = None
+) -> Tensor:
     """How much each latent cell counts: ``seen * ramp * confidence``.
 
     With a soft mask, seen is the share of the cell's pixels that are visible; with a hard mask it is 1 where that
@@ -36,22 +49,24 @@ def cell_weights(warps: Warps, vae_scale_factor: int, options: MaskOptions | Non
         warps: F frames ``[F, 3, H, W]``.
         vae_scale_factor: pixels of a latent cell along one side; divides H and W.
         options: mask, cell coverage, ramp and confidence exponent; soft by default.
+        grid: which frames are one latent frame; its share is the mean over them. By default each is one.
 
     Returns:
-        ``[F, 1, h, w]`` in [0, 1].
+        ``[L, 1, h, w]`` in [0, 1].
 
     Raises:
         InputError: a scale factor that does not divide the size.
     """
-    options = options or MaskOptions()
-    visible = cell_means(warps.visible, vae_scale_factor)
+    options, grid = options or MaskOptions(), grid or TimeGrid()
+    visible = grid.mean(cell_means(warps.visible, vae_scale_factor))
     if options.is_hard:
-        seen = latent_visible(warps.visible, vae_scale_factor, options.cell_coverage or CELL_COVERAGE)
+        seen = covered(visible, vae_scale_factor**2 * grid.ratio, options.cell_coverage or CELL_COVERAGE)
     else:
         seen = visible.clamp(0, 1)
     if options.ramp:
         seen = seen * hole_ramp(seen, options.ramp)
     if options.confidence:
-        trusted = cell_means(warps.visible * warps.confidence.clamp(0, 1) ** options.confidence, vae_scale_factor)
+        trusted = warps.visible * warps.confidence.clamp(0, 1) ** options.confidence
+        trusted = grid.mean(cell_means(trusted, vae_scale_factor))
         seen = seen * (trusted / visible.clamp(min=1e-6)).clamp(max=1)
     return seen

@@ -8,16 +8,18 @@ from pathlib import Path
 import torch
 
 from mvguide.backbones import Backbone, load_backbone
-from mvguide.backbones.base import ConditioningOptions
-from mvguide.diffusion.sampler import Progress, initial_noise, sample
-from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.diffusion.solvers import Solver, make_solver
+from mvguide.backbones.base import ConditioningOptions, KnownFrames
+from mvguide.diffusion.sampler import Progress, sample
+from mvguide.diffusion.schedule import SigmaSchedule, check_levels
+from mvguide.diffusion.solvers import SOLVERS, Solver, make_solver
 from mvguide.errors import ConfigError, InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, peak_memory
+from mvguide.pipeline.calibration import calibrate
+from mvguide.pipeline.encoding import fill_holes
 from mvguide.pipeline.prepare import Context, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable
@@ -70,7 +72,7 @@ class MultiViewPipeline:
         trajectory: Camera,
         *,
         moments: Moments | None = None,
-        schedule: SigmaSchedule | None = None,
+        schedule: SigmaSchedule | int = DEFAULT_STEPS,
         size: tuple[int, int] | None = None,
         conditioning: ConditioningOptions | None = None,
         hole_radius: int = 0,
@@ -84,7 +86,7 @@ class MultiViewPipeline:
             trajectory: F cameras of the first picture's size. A camera equal to a view's own is pinned to its picture.
             moments: which views show which frames: ``Moments.footage(len(views), F)`` for a video; by default every
                 view shows every frame, as in a still scene.
-            schedule: N noise levels; the model's own with 25 steps by default.
+            schedule: N noise levels, or a number of steps of the model's own.
             size: (width, height) of the video; by default the picture's shape at the model's trained area. The
                 picture is resized to cover it and cropped, cameras and depth with it.
             conditioning: what the model is conditioned on besides the picture. Its motion bucket, if None, follows the
@@ -111,14 +113,17 @@ class MultiViewPipeline:
                 f"conditioning is for {options.num_frames} frames but the trajectory has {num_frames}; "
                 "make both for the same number"
             )
-        schedule = schedule or backbone.schedule(DEFAULT_STEPS)
+        if isinstance(schedule, int):
+            schedule = backbone.schedule(schedule, shape)
+        check_levels(schedule, backbone.path)
         generator = generator or torch.Generator()
         seconds: dict[str, float] = {}
         with timed(seconds, "warp"):
             path = warp_path(views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device)
         with timed(seconds, "encode"):
             options = backbone.with_defaults(options, mean_flow(path.first_view, path.trajectory))
-            encoded = backbone.prepare(path.first_view.image, options, generator)
+            known = KnownFrames(fill_holes(path.warps), path.warps.visible, path.warps.pinned)
+            encoded = backbone.prepare(path.first_view.image, options, generator, known)
         return Context(
             views=views,
             trajectory=path.trajectory,
@@ -143,7 +148,7 @@ class MultiViewPipeline:
         *,
         guidance: str | Guide = "blend",
         mask: MaskOptions | None = None,
-        solver: str | Solver = "euler",
+        solver: str | Solver = "model",
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
     ) -> Result:
@@ -155,8 +160,8 @@ class MultiViewPipeline:
             guidance: ``blend``, ``top_share``, ``posterior_gradient`` or ``none``; or a guide with options, such as
                 ``TopShare(floor=0.2)``; or a guide of your own (:class:`mvguide.guidance.guides.Guide`).
             mask: how much partly seen latent cells count; soft by default.
-            solver: ``euler``, ``ancestral``, ``heun``, ``dpmpp_2m``, or a solver object such as
-                ``Resampling(Heun(), repeats=1)``.
+            solver: ``model`` (that of the model's own scheduler), ``euler``, ``ancestral``, ``heun``, ``dpmpp_2m``, or
+                a solver object such as ``Resampling(Heun(), repeats=1)``.
             generator: CPU generator of the noise; by default one in the state that preparing left, so that the same
                 context gives the same video again.
             watch: sees every step; returning True stops early, and the video is decoded from what is there.
@@ -168,8 +173,9 @@ class MultiViewPipeline:
             InputError, ConfigError: a table of other frames or noise levels, none where one is needed, or options out
                 of range.
         """
-        guide, stepper, mask = guides.make_guide(guidance), make_solver(solver), mask or MaskOptions()
         backbone, seconds = self.backbone, dict(context.seconds)
+        guide, mask = guides.make_guide(guidance), mask or MaskOptions()
+        stepper = backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
         if generator is None:
             generator = torch.Generator()
             generator.set_state(context.random_state)
@@ -178,27 +184,27 @@ class MultiViewPipeline:
         elif table is None:
             raise ConfigError("guidance needs a lambda table; make one with context.search_table()")
         else:
-            table.check(context.schedule, context.num_frames)
+            table.check(context.schedule, context.latent_frames)
             hole_weight = getattr(guide, "hole_weight", None)
             if isinstance(hole_weight, LambdaTable):
-                hole_weight.check(context.schedule, context.num_frames)
+                hole_weight.check(context.schedule, context.latent_frames)
             with timed(seconds, "encode"):
                 bound = guides.bind(guide, context.targets(mask), table)
         with timed(seconds, "denoise"):
             size = context.trajectory.height, context.trajectory.width
             shape = backbone.latent_shape(context.num_frames, *size)
-            noise = initial_noise(shape, backbone.path, context.schedule, generator).to(backbone.device)
+            noise = backbone.first_x(context.conditioning, shape, context.schedule, generator).to(backbone.device)
             denoiser = backbone.denoiser(context.conditioning)
             x = sample(denoiser, noise, context.schedule, stepper, bound, generator, watch)
         with timed(seconds, "decode"):
-            frames = backbone.decode(x, context.chunk)
+            frames = backbone.decode(x, context.chunk, context.num_frames)
         settings = {
             "model": backbone.name,
             "views": [view.name for view in context.views],
             **guides.report(guide),
             **{field.name: getattr(mask, field.name) for field in fields(MaskOptions)},
             "mask": "hard" if mask.is_hard else "soft",
-            "solver": solver if isinstance(solver, str) else repr(solver),
+            "solver": next((name for name, make in SOLVERS.items() if make() == stepper), repr(stepper)),
             "schedule": context.schedule.name,
             "steps": len(context.schedule),
             "num_frames": context.num_frames,
@@ -230,7 +236,7 @@ class MultiViewPipeline:
         trajectory: Camera,
         *,
         moments: Moments | None = None,
-        schedule: SigmaSchedule | None = None,
+        schedule: SigmaSchedule | int = DEFAULT_STEPS,
         table: LambdaTable | None = None,
         guidance: str | Guide = "blend",
         mask: MaskOptions | None = None,
@@ -242,9 +248,10 @@ class MultiViewPipeline:
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
     ) -> Result:
-        """Render a trajectory: :meth:`prepare`, ``context.search_table()`` unless a table is given, :meth:`sample`.
+        """Render a trajectory: :meth:`prepare`, the model's default table unless one is given, :meth:`sample`.
 
-        The arguments are those of the two methods. The same seed gives the same video.
+        The default table is ``context.search_table()`` or ``calibrate(context)``, see ``Backbone.default_table``. The
+        arguments are those of the two methods. The same seed gives the same video.
 
         Returns:
             Result with frames ``[F, 3, H, W]`` in [0, 1] and everything that made them.
@@ -252,10 +259,11 @@ class MultiViewPipeline:
         Raises:
             InputError, ConfigError: for arguments that cannot be used; the sentence says which and the way out.
         """
-        guide, _ = guides.make_guide(guidance), make_solver(solver)  # bad names are refused before the long part
-        schedule, generator = schedule or self.backbone.schedule(DEFAULT_STEPS), generator or torch.Generator()
-        if table is not None:
-            table.check(schedule, len(trajectory))
+        guide, generator = guides.make_guide(guidance), generator or torch.Generator()
+        if solver != "model":
+            make_solver(solver)  # bad names are refused before the long part
+        if table is not None and isinstance(schedule, SigmaSchedule):
+            table.check(schedule, self.backbone.grid.latent_frames(len(trajectory)))
         context = self.prepare(
             views,
             trajectory,
@@ -268,5 +276,6 @@ class MultiViewPipeline:
             generator=generator,
         )
         if table is None and not isinstance(guide, NoGuidance):
-            table = context.search_table()
+            searched = self.backbone.default_table == "search"
+            table = context.search_table() if searched else calibrate(context, mask=mask)
         return self.sample(context, table, guidance=guide, mask=mask, solver=solver, generator=generator, watch=watch)

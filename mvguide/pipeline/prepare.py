@@ -14,7 +14,7 @@ from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.targets import MaskOptions, Targets
-from mvguide.pipeline.encoding import cell_weights, encode_warps
+from mvguide.pipeline.encoding import cell_weights, fill_holes
 from mvguide.tables.rules import RuleName
 from mvguide.tables.search import search_hypers
 from mvguide.tables.table import LambdaTable
@@ -129,17 +129,32 @@ class Context(WarpedPath):
         """F."""
         return len(self.trajectory)
 
+    @property
+    def latent_frames(self) -> int:
+        """L: columns of the lambda table, and frames of x."""
+        return self.backbone.grid.latent_frames(self.num_frames)
+
+    @property
+    def pinned(self) -> Tensor:
+        """Latent frames all of whose frames are an input view itself; bool ``[L]``."""
+        return self.backbone.grid.all(self.warps.pinned)
+
+    @property
+    def distances(self) -> Tensor:
+        """Camera distance of each latent frame, the mean of its frames; ``[L]``, see ``Warps``."""
+        return self.backbone.grid.mean(self.warps.distances)
+
     @cached_property
     def target_latents(self) -> Tensor:
-        """Encoded warps ``[F, C, h, w]`` on the model's device; encoded when first asked for."""
+        """Encoded warps ``[L, C, h, w]`` on the model's device; encoded when first asked for."""
         with timed(self.seconds, "encode"):
-            return encode_warps(self.backbone, self.warps, self.chunk)
+            return self.backbone.encode(fill_holes(self.warps), self.chunk).to(self.backbone.device)
 
     def targets(self, mask: MaskOptions | None = None) -> Targets:
         """The encoded warps with a mask; soft by default."""
         device = self.backbone.device
-        visible = cell_weights(self.warps, self.backbone.vae_scale_factor, mask)
-        return Targets(self.target_latents, visible.to(device), self.warps.pinned.to(device))
+        visible = cell_weights(self.warps, self.backbone.vae_scale_factor, mask, self.backbone.grid)
+        return Targets(self.target_latents, visible.to(device), self.pinned.to(device))
 
     def search_table(
         self, *, rule: RuleName = "exact", by_frame: bool = False, measured: LambdaTable | None = None
@@ -154,7 +169,7 @@ class Context(WarpedPath):
             by_frame: distances grow with the frame number instead of following the cameras and the scene's depth.
             measured: weights ``[N, F]`` that the exact rule is fitted to instead.
         """
-        distances = {"num_frames": self.num_frames} if by_frame else {"distances": self.warps.distances}
+        distances = {"num_frames": self.latent_frames} if by_frame else {"distances": self.distances}
         if measured is not None:
             fitted = search_hypers(self.schedule, rule=rule, objective="calibrated", measured=measured, **distances)
             return fitted.table

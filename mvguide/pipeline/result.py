@@ -131,6 +131,7 @@ class Result:
             write_colmap(out / "sparse" / "0", self.trajectory, names, *scene_points(self.views, 20_000))
             if self.table is not None:
                 self.table.save(out / "lambda_table.npz")
-                plot_table(self.table, out / "lambda_table.png")
+                columns = "frame" if self.table.num_frames == len(self.frames) else "latent frame"
+                plot_table(self.table, out / "lambda_table.png", columns)
             (out / "report.json").write_text(json.dumps(self.report(command), indent=2) + "\n")
         return Path(folder)

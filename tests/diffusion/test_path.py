@@ -6,11 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvguide.diffusion.denoiser import CfgDenoiser, GaussianDenoiser
-from mvguide.diffusion.path import CosineVP, FlowMatching, LinearVP, NoisePath, Prediction, VarianceExploding
+from mvguide.diffusion.path import (
+    CosineVP,
+    DiscreteVP,
+    FlowMatching,
+    LinearVP,
+    NoisePath,
+    Prediction,
+    VarianceExploding,
+)
 from mvguide.diffusion.sde import forward_sde, integrate, probability_flow, reverse_sde, score_of
 from mvguide.errors import InputError
 
-PATHS = [VarianceExploding(), LinearVP(), CosineVP(), FlowMatching()]
+DDPM = DiscreteVP(torch.cumprod(1 - torch.linspace(0.0001, 0.02, 1000, dtype=torch.float64), dim=0))
+NO_SIGNAL = DiscreteVP(torch.linspace(1, 0, 101, dtype=torch.float64)[1:] ** 2)
+PATHS = [VarianceExploding(), LinearVP(), CosineVP(), FlowMatching(), DDPM]
 IDS = [type(path).__name__ for path in PATHS]
 each_path = pytest.mark.parametrize("path", PATHS, ids=IDS)
 
@@ -55,7 +65,7 @@ def test_v_prediction_is_svds() -> None:
 
 @pytest.mark.parametrize("kind", ["v", "flow"])
 def test_v_and_flow_are_finite_without_signal(kind: Prediction) -> None:
-    for path in (FlowMatching(), LinearVP()):
+    for path in (FlowMatching(), LinearVP(), NO_SIGNAL):
         x = torch.randn(2, 5)
         assert torch.isfinite(path.to_denoised(torch.randn(2, 5), x, scalar(1.0), kind)).all()
 
@@ -132,3 +142,28 @@ def test_guidance_scale_is_per_frame() -> None:
     torch.testing.assert_close(guided[:, 2], b[:, 2] + 3 * (a[:, 2] - b[:, 2]))
     with pytest.raises(InputError, match="for 3 frames"):
         CfgDenoiser(one, zero, torch.ones(2))(x, scalar(2.0))
+
+
+@pytest.mark.parametrize("path", [DDPM, NO_SIGNAL])
+def test_a_discrete_path_has_the_levels_of_its_table(path: DiscreteVP) -> None:
+    steps = len(path.alphas_cumprod)
+    times = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    torch.testing.assert_close(path.levels, (1 - path.alphas_cumprod).sqrt(), atol=0, rtol=0)
+    torch.testing.assert_close(path.time(path.levels), times, atol=1e-9, rtol=0)
+    torch.testing.assert_close(path.sigma(times), path.levels, atol=1e-12, rtol=0)
+    assert float(path.sigma(scalar(0.0))) == 0
+    assert float(path.time(scalar(0.0))) == 0
+
+
+def test_a_discrete_path_without_signal_at_its_end_is_finite_up_to_it() -> None:
+    assert float(NO_SIGNAL.sigma(scalar(1.0))) == 1
+    assert float(NO_SIGNAL.time(scalar(1.0))) == 1
+    times = torch.linspace(0, 0.9999, 50, dtype=torch.float64)
+    assert torch.isfinite(NO_SIGNAL.beta(times)).all()
+    torch.testing.assert_close(NO_SIGNAL.log_alpha(times).exp(), 1 - times)  # alpha is linear between the levels
+
+
+@pytest.mark.parametrize("table", [[0.5, 0.7], [0.5, 0.5], [1.0, 0.5], [0.5, -0.1], [[0.5]], [float("nan")], []])
+def test_a_table_that_is_no_path_is_refused(table: list[float]) -> None:
+    with pytest.raises(InputError, match="alphas_cumprod"):
+        DiscreteVP(torch.tensor(table))

@@ -104,7 +104,7 @@ class NoModel:
     """A backbone that may be named but not asked."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self.name, self.fingerprint = backbone.name, backbone.fingerprint
+        self.name, self.fingerprint, self.path = backbone.name, backbone.fingerprint, backbone.path
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"the model was asked for {name}")

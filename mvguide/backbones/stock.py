@@ -1,0 +1,451 @@
+"""Video transformers, by their own stock pipelines: the pipeline prepares, the loop of mvguide denoises.
+
+The stock call runs until its first ``scheduler.step``. By then it has encoded prompt and picture, drawn the first
+noise, and called its network; what the network was given is kept, and the call is stopped. Every later evaluation gives
+the network the same again, with another x and timestep. So a family is little more than the layout of its latents.
+"""
+
+import functools
+import inspect
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from diffusers.video_processor import VideoProcessor
+from torch import Tensor
+
+from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes, weights_digest
+from mvguide.backbones.native_size import NativeSize, native_size
+from mvguide.backbones.schedulers import StockScheduler, stock_scheduler
+from mvguide.diffusion.denoiser import mix_guidance
+from mvguide.diffusion.path import NoisePath
+from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.diffusion.solvers import Solver
+from mvguide.diffusion.time_grid import TimeGrid
+from mvguide.errors import ConfigError, InputError, ModelError
+
+Call = dict[str, Any]
+_BATCHED = ("hidden_states", "encoder_hidden_states", "encoder_attention_mask", "timestep")
+_ENCODERS = ("text_encoder", "text_encoder_2", "image_encoder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StockConditioning(Conditioning):
+    """What the stock call gave its network.
+
+    Args:
+        calls: keyword arguments of the conditional call, and of the unconditional one if there was one.
+        start: ``[1, L, C, h, w]``: its first x.
+        state: of the generator afterwards.
+        held: ``[1, H, C, h, w]``: latent frames that the model holds itself; H may be 0.
+    """
+
+    calls: tuple[Call, ...]
+    start: Tensor
+    state: Tensor
+    held: Tensor
+
+
+class StockBackbone:
+    """A pretrained image-to-video transformer in its stock pipeline. Subclasses say what differs between families.
+
+    Latents are ``[1, L, C, h, w]`` here and in the loop; networks see them with channels before time (``channel_axis``
+    1) or after it (2).
+
+    Args:
+        pipe: a stock pipeline of the family; stays usable on its own.
+        name: for reports.
+        notes: what is known of the model beyond its weights.
+
+    Raises:
+        ModelError: a scheduler or a kind of model that mvguide does not know.
+    """
+
+    PIPELINE: ClassVar[str]
+    """Image-to-video class of diffusers; some published models name the text-to-video one."""
+    NETWORKS: ClassVar[dict[str, str]]
+    """Classes of the pipeline's networks, in diffusers or transformers; those that a model lacks are left out."""
+    DTYPE = torch.bfloat16
+    """Number format on a GPU; that of the published weights."""
+    DTYPES: ClassVar[dict[str, torch.dtype]] = {}
+    """Networks that are never rounded to 16 bit."""
+    channel_axis = 1
+    default_table: Literal["calibrated"] = "calibrated"
+
+    def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
+        # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
+        self.pipe, self.name, self.notes = pipe, name, notes or ModelNotes()
+        self.device: torch.device = pipe._execution_device
+        self.scheduler: StockScheduler = stock_scheduler(pipe.scheduler, name)
+        self._processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
+        for module in self._modules(*self.NETWORKS):
+            module.eval().requires_grad_(False)
+
+    # What a family may say otherwise.
+
+    guidance_scale = 5.0
+    """Classifier-free guidance of the published examples."""
+
+    def held_frames(self) -> int:
+        """Latent frames, the first ones, that the model holds itself: it is always given them clean."""
+        return 0
+
+    def arguments(self, options: ConditioningOptions, known: KnownFrames | None) -> Call:
+        """Arguments of the stock call besides picture, prompt, size, steps and generator."""
+        return {"guidance_scale": options.cfg_max, "negative_prompt": options.negative_prompt}
+
+    def timesteps(self, num_steps: int, shape: tuple[int, ...]) -> Call:
+        """Arguments of the scheduler's ``set_timesteps``, as the stock call gives them."""
+        return {}
+
+    def pack(self, x: Tensor) -> Tensor:
+        """Latents ``[1, L, C, h, w]`` as the network takes them."""
+        return x.transpose(1, 2) if self.channel_axis == 1 else x
+
+    def unpack(self, packed: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """What the network gives, or is given, as latents; ``shape`` is that of x."""
+        return packed.transpose(1, 2) if self.channel_axis == 1 else packed
+
+    def sized(self, height: int, width: int) -> AbstractContextManager[Any]:
+        """Context in which the stock call makes a video of this size."""
+        return nullcontext()
+
+    def mix_start(self, noise: Tensor, conditioning: StockConditioning) -> Tensor:
+        """First x from noise."""
+        return noise
+
+    def network(self, sigma: Tensor) -> Any:
+        """The network that denoises at this level."""
+        return self.pipe.transformer
+
+    def normalise(self, latents: Tensor) -> Tensor:
+        """Latents ``[1, C, L, h, w]`` of the VAE in the units of x."""
+        return latents * self.pipe.vae.config.scaling_factor
+
+    def denormalise(self, latents: Tensor) -> Tensor:
+        """Inverse of :meth:`normalise`."""
+        return latents / self.pipe.vae.config.scaling_factor
+
+    def run_decoder(self, latents: Tensor) -> Tensor:
+        """The VAE's video ``[1, 3, F, H, W]`` in [-1, 1]."""
+        return self.pipe.vae.decode(latents, return_dict=False)[0]
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Latents ``[1, L, C, h, w]`` in the units of x of pictures ``[F, 3, H, W]`` in [0, 1], lead and all."""
+        pixels = self._processor.normalize(frames).transpose(0, 1)[None]
+        latents = self.pipe.vae.encode(pixels.to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
+        latents = self.normalise(latents.float()).transpose(1, 2)
+        leading = self.grid.leading(len(frames))
+        return torch.cat([latents[:, :1].expand(-1, leading, -1, -1, -1), latents], dim=1)
+
+    def decode_video(self, x: Tensor, num_frames: int) -> Tensor:
+        """Pictures ``[F, 3, H, W]`` in [-1, 1] of latents ``[1, L, C, h, w]``; the lead is left out."""
+        latents = self.denormalise(x.transpose(1, 2)[:, :, self.grid.leading(num_frames) :])
+        return self.run_decoder(latents.to(self.pipe.vae.dtype))[0].transpose(0, 1)
+
+    # The protocol of a backbone.
+
+    @cached_property
+    def native_size(self) -> NativeSize:
+        """Frames and sizes that the model was trained for."""
+        return native_size(self.pipe.transformer.config, self.pipe.vae.config, self.name, self.PIPELINE)
+
+    @property
+    def grid(self) -> TimeGrid:
+        """Which frames are one latent frame."""
+        return self.native_size.grid
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels along a latent cell."""
+        return self.native_size.vae_scale_factor
+
+    @property
+    def path(self) -> NoisePath:
+        """Noise path of the model's scheduler."""
+        return self.scheduler.path
+
+    def solver(self, schedule: SigmaSchedule) -> Solver:
+        """The model's own scheduler as a solver; Euler where that is the same."""
+        return self.scheduler.solver(schedule)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the network."""
+        return self.pipe.transformer.dtype
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Name, number format, and a digest of the weights."""
+        return f"{self.name} {self.dtype} {weights_digest(self._modules(*self.NETWORKS))}"
+
+    def with_defaults(self, options: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
+        """The options with nothing left None that the model knows; one scale of guidance for all frames by default.
+
+        Raises:
+            ConfigError: an embedded guidance scale for a model that has none.
+        """
+        if options.embedded_guidance is not None:
+            raise ConfigError(f"model {self.name} has no embedded guidance; use cfg_max for classifier-free guidance")
+        default = self.notes.guidance_scale[1] if self.notes.guidance_scale else self.guidance_scale
+        most = default if options.cfg_max is None else options.cfg_max
+        return replace(
+            options,
+            prompt=options.prompt or "",
+            cfg_max=most,
+            cfg_min=most if options.cfg_min is None else options.cfg_min,
+        )
+
+    def schedule(self, num_steps: int, shape: tuple[int, ...] | None = None) -> SigmaSchedule:
+        """Levels that the model's own scheduler gives, as the stock call asks for them.
+
+        Raises:
+            InputError: a number of steps that the scheduler cannot take.
+        """
+        if shape is None:
+            width, height = self.native_size.default_size(16, 9)
+            shape = self.latent_shape(self.native_size.frames, height, width)
+        return self.scheduler.schedule(num_steps, **self.timesteps(num_steps, shape))
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        """``[1, L, C, h, w]``. Raises InputError for sizes or frames that VAE and network cannot take."""
+        latent_frames, native = self.grid.latent_frames(num_frames), self.native_size
+        if num_frames < 2:
+            raise InputError(
+                f"num_frames is {num_frames}; a video of model {self.name} has at least {self.grid.ratio + 1}"
+            )
+        unit = native.vae_scale_factor * native.multiple
+        if height < 1 or width < 1 or height % unit or width % unit:
+            nearest = [max(1, round(size / unit)) * unit for size in (width, height)]
+            raise InputError(
+                f"video size {width} x {height} (width x height) is not divisible by {unit}, the pixels of a token of "
+                f"model {self.name}; use {nearest[0]} x {nearest[1]}"
+            )
+        channels = int(self._latent_channels())
+        return 1, latent_frames, channels, height // native.vae_scale_factor, width // native.vae_scale_factor
+
+    @torch.no_grad()
+    def prepare(
+        self,
+        picture: Tensor,
+        options: ConditioningOptions,
+        generator: torch.Generator | None = None,
+        known: KnownFrames | None = None,
+    ) -> StockConditioning:
+        """Run the stock call on the picture ``[3, H, W]`` in [0, 1] until its first step, and keep what it made."""
+        options, generator = self.with_defaults(options), generator or torch.Generator()
+        height, width = picture.shape[-2:]
+        shape = self.latent_shape(options.num_frames, height, width)
+        call = {
+            "image": self._pil(picture),
+            "prompt": options.prompt,
+            "height": height,
+            "width": width,
+            "num_frames": options.num_frames + self.grid.lead * self.grid.ratio,
+            "num_inference_steps": 4,  # the steps are ours; this many every scheduler takes
+            "generator": generator,
+            "output_type": "latent",
+            **self.arguments(options, known),
+        }
+        call = {name: value for name, value in call.items() if value is not None}
+        with self._encoders_here(), self.sized(height, width):
+            calls, sample = _run_to_first_step(self.pipe, call)
+        calls = _by_condition(calls)
+        sample = sample.transpose(1, 2) if self.channel_axis == 1 else sample
+        held = self.unpack(calls[0]["hidden_states"], shape)[:, : self.held_frames(), : shape[2]].float()
+        start = torch.cat([held, sample[:, sample.shape[1] - shape[1] + held.shape[1] :].float()], dim=1)
+        assert options.cfg_min is not None  # with_defaults() leaves nothing unset
+        assert options.cfg_max is not None
+        scale = torch.linspace(options.cfg_min, options.cfg_max, shape[1])
+        state = generator.get_state()
+        return StockConditioning(tensors={}, scale=scale, calls=tuple(calls), start=start.cpu(), state=state, held=held)
+
+    def first_x(
+        self,
+        conditioning: StockConditioning,
+        shape: tuple[int, ...],
+        schedule: SigmaSchedule,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The x that the stock call drew; new noise for a generator that is not where preparing left it."""
+        if torch.equal(generator.get_state(), conditioning.state):
+            return conditioning.start
+        noise = torch.randn(shape, generator=generator) * self.path.prior_scale(schedule.sigmas[0])
+        return self.mix_start(noise, conditioning)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
+        """Pictures ``[F, 3, H, W]`` in [0, 1] of one video to float32 latents ``[L, C, h, w]``, the mode of the VAE.
+
+        Its frames depend on those before them, so they are encoded together; the VAE takes its own chunks.
+        """
+        return self.encode_video(frames)[0]
+
+    def denoiser(self, conditioning: StockConditioning) -> "StockDenoiser":
+        """The network with what the stock call gave it."""
+        return StockDenoiser(self, conditioning)
+
+    @torch.no_grad()
+    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
+        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU."""
+        # Some decoders draw noise of their own, from the process's generator: the same video must look the same again.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            video = self.decode_video(x.to(self.device), num_frames or self.grid.most_frames(x.shape[1]))
+        return self._processor.denormalize(video.float()).clamp(0, 1).cpu()
+
+    # Inside.
+
+    def _latent_channels(self) -> int:
+        return self.pipe.vae.config.get("latent_channels") or self.pipe.vae.config.z_dim
+
+    def _pil(self, picture: Tensor) -> Any:
+        return self._processor.numpy_to_pil(picture.permute(1, 2, 0)[None].cpu().numpy())[0]
+
+    def _modules(self, *names: str) -> list[Any]:
+        found = [getattr(self.pipe, name, None) for name in names]
+        return [module for module in found if isinstance(module, torch.nn.Module)]
+
+    @contextmanager
+    def _encoders_here(self) -> Iterator[None]:
+        """With the encoders of prompt and picture on the device; afterwards they leave its memory to the network."""
+        moved = self.device.type != "cpu" and not getattr(self.pipe, "_all_hooks", None)
+        encoders = self._modules(*_ENCODERS) if moved else []
+        for module in encoders:
+            module.to(self.device)
+        try:
+            yield
+        finally:
+            for module in encoders:
+                module.to("cpu")
+            self.pipe.maybe_free_model_hooks()
+
+
+@dataclass(frozen=True)
+class StockDenoiser:
+    """The network at x and sigma, with what the stock call gave it otherwise, and classifier-free guidance."""
+
+    backbone: StockBackbone
+    conditioning: StockConditioning
+    checkpointing: bool = False
+
+    @property
+    def path(self) -> NoisePath:
+        """Of the model's scheduler."""
+        return self.backbone.path
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Clean estimate for x ``[1, L, C, h, w]`` at a 0-d sigma; frames that the model holds are theirs."""
+        backbone, held, scale = self.backbone, self.conditioning.held, self.conditioning.scale
+        network = backbone.network(sigma)
+        given = torch.cat([held, x[:, held.shape[1] :]], dim=1)
+        guided = bool(scale.max() > 1) and len(self.conditioning.calls) > 1
+        calls = self.conditioning.calls[: 2 if guided else 1]
+        recompute = self.checkpointing and torch.is_grad_enabled()
+        with _checkpointed(network) if recompute else nullcontext():
+            outputs = [self._evaluate(network, given, sigma, call) for call in calls]
+        output = mix_guidance(outputs[0], outputs[1], scale) if guided else outputs[0]
+        denoised = self.path.to_denoised(output.to(x.dtype), x, sigma, backbone.scheduler.prediction)
+        return torch.cat([held, denoised[:, held.shape[1] :]], dim=1)
+
+    def _evaluate(self, network: Any, x: Tensor, sigma: Tensor, call: Call) -> Tensor:
+        backbone, axis = self.backbone, self.backbone.channel_axis
+        hidden, packed = call["hidden_states"], backbone.pack(x).to(call["hidden_states"].dtype)
+        if hidden.ndim == packed.ndim == 5:  # channels after those of x are the condition
+            packed = torch.cat(
+                [packed, hidden.narrow(axis, packed.shape[axis], hidden.shape[axis] - packed.shape[axis])], axis
+            )
+        told, timestep = call["timestep"], backbone.scheduler.timestep(sigma).to(x.device)
+        # Tokens that are clean are told timestep 0, at every level.
+        timestep = torch.where(told == 0, torch.zeros_like(timestep), timestep)
+        timestep = timestep.to(told.dtype) if told.is_floating_point() else timestep
+        output = network(**{**call, "hidden_states": packed, "timestep": timestep})[0]
+        return backbone.unpack(output, tuple(x.shape))
+
+    def for_gradient(self, checkpointing: bool = True) -> "StockDenoiser":
+        """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
+        conditioning = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
+        return replace(self, conditioning=conditioning, checkpointing=checkpointing)
+
+
+class _FirstStepError(Exception):
+    """Leaves the stock call at its first step, carrying its x."""
+
+    def __init__(self, sample: Tensor) -> None:
+        super().__init__("the stock call reached its first step")
+        self.sample = sample
+
+
+def _run_to_first_step(pipe: Any, call: Call) -> tuple[list[Call], Tensor]:
+    """Run a stock call until its first ``scheduler.step``.
+
+    The network is not evaluated: it answers with its own input, which has the shape of its output as far as the stock
+    call looks at it.
+
+    Returns:
+        Keyword arguments of each call of the network, and the first x.
+    """
+    calls: list[Call] = []
+    networks = [module for module in (pipe.transformer, getattr(pipe, "transformer_2", None)) if module is not None]
+    step = pipe.scheduler.step
+
+    def record(**arguments: Any) -> tuple[Tensor]:
+        calls.append(arguments)
+        return (arguments["hidden_states"],)
+
+    @functools.wraps(step)  # pipelines look at the signature
+    def stop(*positional: Any, **named: Any) -> Any:
+        raise _FirstStepError(inspect.signature(step).bind(*positional, **named).arguments["sample"])
+
+    with ExitStack() as stack:
+        stack.enter_context(replaced(pipe.scheduler, "step", stop))
+        for network in networks:
+            stack.enter_context(replaced(network, "forward", record))
+        try:
+            pipe(**call)
+        except _FirstStepError as reached:
+            return calls, reached.sample
+    raise ModelError(f"{type(pipe).__name__} ended without a step of its scheduler; mvguide cannot take it over")
+
+
+@contextmanager
+def replaced(thing: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute of an object replaced meanwhile; one of its class is seen again afterwards."""
+    own, before = name in vars(thing), getattr(thing, name)
+    setattr(thing, name, value)
+    try:
+        yield
+    finally:
+        if own:  # accelerate's offloading puts its own there
+            setattr(thing, name, before)
+        else:
+            delattr(thing, name)
+
+
+def _by_condition(calls: list[Call]) -> list[Call]:
+    """The conditional call, and the unconditional one if there was one; a batch of both is taken apart."""
+    if calls[0]["hidden_states"].shape[0] == 1:
+        return calls
+
+    def half(index: int) -> Call:
+        return {
+            name: value[index : index + 1] if name in _BATCHED and isinstance(value, Tensor) else value
+            for name, value in calls[0].items()
+        }
+
+    return [half(1), half(0)]  # stock pipelines put the unconditional half first
+
+
+@contextmanager
+def _checkpointed(network: Any) -> Iterator[None]:
+    """With diffusers' own gradient checkpointing."""
+    before = network.is_gradient_checkpointing
+    network.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        if not before:
+            network.disable_gradient_checkpointing()
