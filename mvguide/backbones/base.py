@@ -200,7 +200,7 @@ class Backbone(Protocol):
         ...
 
     def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
-        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU; by default as many as they hold."""
+        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU, by default all they hold."""
         ...
 
 

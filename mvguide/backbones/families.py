@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +33,7 @@ class WanBackbone(StockBackbone):
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         super().__init__(pipe, name, notes)
+        check_ftfy(name)
         channels = pipe.transformer.config.in_channels
         if not pipe.config.expand_timesteps and channels == self._latent_channels():
             raise ModelError(f"model {name} makes videos from words alone; give an image-to-video (I2V or TI2V) model")
@@ -73,7 +75,8 @@ class WanBackbone(StockBackbone):
 
     def _moments(self, like: Tensor) -> tuple[Tensor, Tensor]:
         config = self.pipe.vae.config
-        return tuple(torch.tensor(v).to(like).view(1, -1, 1, 1, 1) for v in (config.latents_mean, config.latents_std))
+        mean, std = (torch.tensor(values).to(like) for values in (config.latents_mean, config.latents_std))
+        return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
 
 
 class WanVaceBackbone(WanBackbone):
@@ -89,6 +92,7 @@ class WanVaceBackbone(WanBackbone):
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         StockBackbone.__init__(self, pipe, name, notes)
+        check_ftfy(name)
 
     def held_frames(self) -> int:
         """None."""
@@ -278,3 +282,9 @@ class HunyuanVideo15Backbone(StockBackbone):
 def even_sigmas(num_steps: int) -> Call:
     """HunyuanVideo's: N levels from 1, before the scheduler shifts them."""
     return {"sigmas": np.linspace(1.0, 0.0, num_steps + 1)[:-1]}
+
+
+def check_ftfy(name: str) -> None:
+    """Raise ModelError where ftfy is missing: Wan's pipelines call it on every prompt."""
+    if find_spec("ftfy") is None:
+        raise ModelError(f"model {name} needs ftfy to read a prompt; install it with: pip install 'mvguide[models]'")

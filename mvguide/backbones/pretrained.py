@@ -153,8 +153,9 @@ def _find_backbone(folder: Path) -> Any:
     found = read_config(index).get("_class_name")
     if found not in BACKBONES:
         raise ModelError(f"folder {folder} holds a {found}; mvguide has a backbone for {', '.join(BACKBONES)}")
-    for config in (*folder.glob("*/config.json"), *folder.glob("scheduler/scheduler_config.json")):
-        read_config(config)
+    for config in sorted(folder.glob("*/*config.json")):
+        if not config.parent.name.startswith("tokenizer"):  # its vocabulary has more entries than any model's settings
+            read_config(config)
     known_native_size(folder)
     scale = read_config(folder / "vae" / "config.json").get("scaling_factor", 1)
     if not isinstance(scale, int | float) or scale <= 0:

@@ -73,7 +73,7 @@ class StockScheduler(ABC):
         return schedule
 
     def solver(self, schedule: SigmaSchedule) -> Solver:
-        """The scheduler's own steps: Euler's where they are of first order, else the scheduler itself.
+        """The scheduler's own steps: :class:`FirstOrder` where they are that, else the scheduler itself.
 
         Args:
             schedule: one that :meth:`schedule` made; any for schedulers of first order.
@@ -81,8 +81,11 @@ class StockScheduler(ABC):
         Raises:
             ConfigError: a schedule of other levels.
         """
-        if self.name in FIRST_ORDER:
-            return FirstOrder()
+        stochastic = self.scheduler.config.get("stochastic_sampling", False)
+        return FirstOrder() if self.name in FIRST_ORDER and not stochastic else self.stock_solver(schedule)
+
+    def stock_solver(self, schedule: SigmaSchedule) -> StockSolver:
+        """The scheduler itself as a solver, whatever its order; arguments and errors as for :meth:`solver`."""
         for scheduler, levels in self._made:
             if torch.equal(levels, schedule.levels):
                 return StockSolver(scheduler, levels, self.prediction)
@@ -249,7 +252,7 @@ def _multistep(scheduler: Any, model: str) -> StockScheduler:
 
 SCHEDULERS: dict[str, tuple[Callable[[Any, str], StockScheduler], dict[str, Any]]] = {
     "EulerDiscreteScheduler": (_Euler, {"final_sigmas_type": "zero"}),
-    "FlowMatchEulerDiscreteScheduler": (_Flow, {"invert_sigmas": False, "stochastic_sampling": False}),
+    "FlowMatchEulerDiscreteScheduler": (_Flow, {"invert_sigmas": False}),
     "UniPCMultistepScheduler": (
         _multistep,
         {

@@ -85,8 +85,11 @@ class Measured:
         model = torch.minimum(kept * levels**2, self.most_error)
         weights = consistent_weights(ratios, model, self.warp_error, gain)
         weights[:, self.warp_error == 0] = 1
-        source = f"calibrated: E_I {self.warp_error.sqrt().max():.3g}, E_D {self.model_error.sqrt().amin():.3g} to "
-        return LambdaTable(weights, schedule.levels, f"{source}{self.model_error.sqrt().amax():.3g}")
+        errors = self.model_error[:, self.warp_error > 0].sqrt()
+        source = f"calibrated: E_I {self.warp_error.sqrt().max():.3g}"
+        if errors.numel():
+            source += f", E_D {errors.amin():.3g} to {errors.amax():.3g}"
+        return LambdaTable(weights, schedule.levels, source)
 
     def save(self, path: str | Path, key: str) -> None:
         """Write to a ``.npz`` file, with a key that says what it is for."""

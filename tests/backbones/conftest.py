@@ -17,6 +17,11 @@ def tiny_pipeline() -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tiny_pipeline: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The saved model folder of a kind. It is shared: a test that changes it copies it first."""
-    return cache(lambda kind: save(kind, tiny_pipeline(kind), tmp_path_factory.mktemp("model") / kind))
+def tiny_folder(tiny_pipeline: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The model folder of a kind, or with ``True`` its published form. It is shared: a test that edits it copies it."""
+
+    @cache
+    def folder(kind: str, published: bool = False) -> Path:
+        return save(kind, tiny_pipeline(kind), tmp_path_factory.mktemp(kind) / "model", published)
+
+    return folder

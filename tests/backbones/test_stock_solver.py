@@ -12,7 +12,7 @@ from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.resampling import Resampling
 from mvguide.diffusion.sampler import iterate, sample
 from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.diffusion.solvers import Guided, Step
+from mvguide.diffusion.solvers import FirstOrder, Guided, Step
 from mvguide.errors import ConfigError
 
 from .test_schedulers import CASES, each_case, known
@@ -65,7 +65,9 @@ def test_equals_the_scheduler_run_by_hand(case: str, num_steps: int) -> None:
     reader = known(case)
     schedule = reader.schedule(num_steps)
     x = first(reader.path, schedule)
-    ours = sample(oracle(reader.path), x, schedule, reader.solver(), generator=torch.Generator().manual_seed(1))
+    ours = sample(
+        oracle(reader.path), x, schedule, reader.stock_solver(schedule), generator=torch.Generator().manual_seed(1)
+    )
     theirs = run_by_hand(case, num_steps, torch.Generator().manual_seed(1))
     torch.testing.assert_close(ours, theirs, atol=5e-6, rtol=0)
 
@@ -77,7 +79,13 @@ def test_fresh_noise_is_the_runs_and_a_seed_means_what_it_means_to_the_stock_pip
     schedule = reader.schedule(10)
     x = first(reader.path, schedule)
     results = [
-        sample(oracle(reader.path), x, schedule, reader.solver(), generator=torch.Generator().manual_seed(seed))
+        sample(
+            oracle(reader.path),
+            x,
+            schedule,
+            reader.stock_solver(schedule),
+            generator=torch.Generator().manual_seed(seed),
+        )
         for seed in (1, 1, 2)
     ]
     theirs = run_by_hand(case, 10, torch.Generator().manual_seed(1), **changes)
@@ -93,7 +101,7 @@ def test_measured_order_of_convergence(case: str) -> None:
         schedule, path = reader.schedule(num_steps), reader.path
         denoiser, x = oracle(path, torch.float64), first(path, schedule, torch.float64)
         start = schedule.sigmas[0]
-        for progress in iterate(denoiser, x, schedule, reader.solver()):
+        for progress in iterate(denoiser, x, schedule, reader.stock_solver(schedule)):
             end = progress.step.sigma_next
             if end < 0.2:  # the last step is of first order by design
                 break
@@ -102,8 +110,8 @@ def test_measured_order_of_convergence(case: str) -> None:
         return float((progress.x - exact).abs().max())
 
     reader = known(case)
-    reader.schedule(1)
-    order = reader.solver().order
+    schedule = reader.schedule(1)
+    order = reader.stock_solver(schedule).order
     coarse, fine = (100, 200) if "cogvideox" in case else (80, 160)  # divisors of 1000
     measured = torch.log2(torch.tensor(error(coarse) / error(fine)))
     assert float(measured) == pytest.approx(order, abs=0.3)
@@ -125,7 +133,7 @@ def test_weight_one_ends_exactly_at_the_target(case: str, repeats: int) -> None:
     reader = known(case)
     schedule = reader.schedule(5)
     target = torch.randn(SHAPE)
-    solver = Resampling(reader.solver(), repeats)
+    solver = Resampling(reader.stock_solver(schedule), repeats)
     x = sample(oracle(reader.path), first(reader.path, schedule), schedule, solver, to_target(target))
     assert torch.equal(x, target)
 
@@ -137,7 +145,7 @@ def test_resampling_keeps_the_distribution(case: str) -> None:
     denoiser = GaussianDenoiser(torch.tensor(1.0), torch.tensor(0.7), reader.path)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(20_000, 1, 1, 1, 1, generator=generator) * reader.path.prior_scale(schedule.sigmas[0])
-    x = sample(denoiser, x, schedule, Resampling(reader.solver(), 1), generator=generator)
+    x = sample(denoiser, x, schedule, Resampling(reader.stock_solver(schedule), 1), generator=generator)
     assert float(x.mean()) == pytest.approx(1, abs=0.03)
     assert float(x.std()) == pytest.approx(0.7, abs=0.08)  # 50 first-order steps
 
@@ -146,7 +154,7 @@ def test_resampling_keeps_the_distribution(case: str) -> None:
 def test_an_older_state_stays_valid(case: str) -> None:
     reader = known(case)
     schedule = reader.schedule(5)
-    solver, denoiser = reader.solver(), oracle(reader.path)
+    solver, denoiser = reader.stock_solver(schedule), oracle(reader.path)
     x, state = first(reader.path, schedule), solver.init()
 
     def evaluate(x: torch.Tensor, sigma: torch.Tensor) -> Guided:
@@ -166,16 +174,22 @@ def test_an_older_state_stays_valid(case: str) -> None:
 
 def test_a_schedule_of_other_levels_is_refused() -> None:
     reader = known("unipc flow")
-    reader.schedule(4)
-    solver = reader.solver()
+    schedule = reader.schedule(4)
+    solver = reader.stock_solver(schedule)
     for other in (reader.schedule(5), SigmaSchedule(torch.tensor([1.0, 0.5, 0.4, 0.1, 0.0]))):
         with pytest.raises(ConfigError, match=r"4 levels.*euler, heun or dpmpp_2m"):
             sample(oracle(reader.path), torch.randn(SHAPE), other, solver)
 
 
-def test_a_solver_needs_a_schedule() -> None:
-    with pytest.raises(ConfigError, match="no schedule yet"):
-        known("flow").solver()
+def test_a_solver_is_for_a_schedule_that_was_made_here() -> None:
+    reader = known("unipc flow")
+    first_made = reader.schedule(4)
+    reader.schedule(6)
+    assert reader.solver(first_made).levels.equal(first_made.levels), "an earlier schedule stays valid"  # type: ignore[attr-defined]
+    strange = SigmaSchedule(torch.tensor([0.9, 0.3, 0.0]), "mine")
+    with pytest.raises(ConfigError, match="levels that it made itself, and mine has others"):
+        reader.solver(strange)
+    assert known("flow").solver(strange) == FirstOrder()
 
 
 def test_unipc_would_undo_what_a_guide_moved() -> None:
@@ -185,7 +199,7 @@ def test_unipc_would_undo_what_a_guide_moved() -> None:
     for case in ("unipc flow", "flow"):
         reader = known(case)
         schedule = reader.schedule(4)
-        run = iterate(oracle(reader.path), first(reader.path, schedule), schedule, reader.solver(), move)
+        run = iterate(oracle(reader.path), first(reader.path, schedule), schedule, reader.stock_solver(schedule), move)
         if case == "flow":
             assert len(list(run)) == 4
         else:

@@ -227,8 +227,8 @@ def test_models_that_cannot_be_loaded(tmp_path: Path, folder: Path) -> None:
         load_backbone("nobody/no-such-model", device="cpu")
     with pytest.raises(ModelError, match="model_index.json is missing"):
         load_backbone(tmp_path, device="cpu")
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "WanImageToVideoPipeline"}))
-    with pytest.raises(ModelError, match="holds a WanImageToVideoPipeline"):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "CosmosVideoToWorldPipeline"}))
+    with pytest.raises(ModelError, match="holds a CosmosVideoToWorldPipeline"):
         load_backbone(tmp_path, device="cpu")
     with pytest.raises(ConfigError, match="dtype 'int8' is not known"):
         load_backbone(folder, device="cpu", dtype="int8")

@@ -3,7 +3,6 @@
 ``build`` makes one, ``run`` calls it as a user would, ``save`` writes it in diffusers layout.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +88,9 @@ class Family:
         channels: latent channels.
         frames: frames of a tiny video.
         call: arguments of the call for a number of frames.
+        time_first: ``scheduler.step`` sees ``[B, L, C, h, w]``, not ``[B, C, L, h, w]``.
+        held: leading latent frames that ``scheduler.step`` does not see.
+        padded: latent frames that it sees beyond those of the video.
         dropped: frames that the pipeline cuts off after decoding.
         published_class: what the published model_index.json names, where that is the text-to-video pipeline.
     """
@@ -99,6 +101,9 @@ class Family:
     channels: int
     frames: int = 9
     call: Callable[[int], dict[str, Any]] = _image_to_video
+    time_first: bool = False
+    held: int = 0
+    padded: int = 0
     dropped: int = 0
     published_class: str = ""
 
@@ -118,13 +123,15 @@ FAMILIES = {
     "wan22_5b_euler": Family(partial(build_wan22_5b, euler=True), 4, 16, 48, published_class="WanPipeline"),
     "wan_vace": Family(build_wan_vace, 4, 8, 16, call=_video_and_mask),
     "wan_vace_euler": Family(partial(build_wan_vace, euler=True), 4, 8, 16, call=_video_and_mask),
-    "cogvideox": Family(_cogvideox, 4, 8, 16),
-    "cogvideox_dpm": Family(partial(_cogvideox, dpm=True), 4, 8, 16),
-    "cogvideox15": Family(build_cogvideox15, 4, 8, 16),
-    "cogvideox15_dpm": Family(partial(build_cogvideox15, dpm=True), 4, 8, 16),
-    "ltx": Family(build_ltx, 8, 32, 128, 17, published_class="LTXPipeline"),
-    "ltx_noisy_decoder": Family(partial(build_ltx, noisy_decoder=True), 8, 32, 128, 17, published_class="LTXPipeline"),
-    "hunyuan_replace": Family(partial(build_hunyuan, token_replace=True), 4, 8, 16, call=_embedded_guidance),
+    "cogvideox": Family(_cogvideox, 4, 8, 16, time_first=True),
+    "cogvideox_dpm": Family(partial(_cogvideox, dpm=True), 4, 8, 16, time_first=True),
+    "cogvideox15": Family(build_cogvideox15, 4, 8, 16, time_first=True, padded=1),
+    "cogvideox15_dpm": Family(partial(build_cogvideox15, dpm=True), 4, 8, 16, time_first=True, padded=1),
+    "ltx": Family(build_ltx, 8, 32, 128, 17, held=1, published_class="LTXPipeline"),
+    "ltx_noisy_decoder": Family(
+        partial(build_ltx, noisy_decoder=True), 8, 32, 128, 17, held=1, published_class="LTXPipeline"
+    ),
+    "hunyuan_replace": Family(partial(build_hunyuan, token_replace=True), 4, 8, 16, call=_embedded_guidance, held=1),
     "hunyuan_concat": Family(partial(build_hunyuan, token_replace=False), 4, 8, 16, 13, _true_cfg, dropped=4),
     "hunyuan15": Family(partial(build_hunyuan15, target_size=45), 4, 16, 32, call=_own_size),  # 32 x 64 has 45 ** 2
 }
@@ -153,13 +160,16 @@ def save(kind: str, pipe: Any, folder: Path, published: bool = False) -> Path:
         kind: name in :data:`FAMILIES`.
         pipe: pipeline of that kind.
         folder: where to write.
-        published: name the class that the published model names, even if that is the text-to-video pipeline.
+        published: name the classes that the published model names, even where they are not the right ones: some name
+            the text-to-video pipeline, HunyuanVideo a tokenizer that transformers 5 reads wrongly.
     """
     pipe.save_pretrained(folder)
     index = folder / "model_index.json"
     # transformers names its backend's class; the public name loads with any backend.
-    content = json.loads(index.read_text().replace("ImageProcessorPil", "ImageProcessor"))
-    if published and FAMILIES[kind].published_class:
-        content["_class_name"] = FAMILIES[kind].published_class
-    index.write_text(json.dumps(content, indent=2) + "\n")
+    content = index.read_text().replace("ImageProcessorPil", "ImageProcessor")
+    if published:
+        content = content.replace("TokenizersBackend", "LlamaTokenizerFast")
+        if FAMILIES[kind].published_class:
+            content = content.replace(type(pipe).__name__, FAMILIES[kind].published_class)
+    index.write_text(content)
     return folder

@@ -1,6 +1,5 @@
 """Wan at tiny size: 2.1 (one picture; first and last), 2.2 with two experts, 2.2 TI2V-5B and VACE."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from diffusers import (
     WanVACEPipeline,
     WanVACETransformer3DModel,
 )
-from diffusers.pipelines.wan import pipeline_wan_i2v, pipeline_wan_vace
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, UMT5EncoderModel
 
 from tests.backbones.tiny_text import WIDTH, t5_encoder, t5_tokenizer
@@ -62,7 +60,6 @@ def build_wan22_5b(euler: bool = False) -> Any:
 
 def build_wan_vace(euler: bool = False) -> Any:
     """Wan2.1-VACE: 32 channels of video (kept and changed parts) and 64 of mask."""
-    _allow_missing_ftfy(pipeline_wan_vace)
     torch.manual_seed(0)
     transformer = WanVACETransformer3DModel(
         **_transformer_config(in_channels=16), vace_layers=[0, 1], vace_in_channels=96
@@ -77,7 +74,6 @@ def build_wan_vace(euler: bool = False) -> Any:
 
 
 def _image_to_video(transformer: Any, scheduler: Any, vae: Any = None, **parts: Any) -> Any:
-    _allow_missing_ftfy(pipeline_wan_i2v)
     return WanImageToVideoPipeline(
         tokenizer=t5_tokenizer(512),
         text_encoder=t5_encoder(UMT5EncoderModel),
@@ -86,12 +82,6 @@ def _image_to_video(transformer: Any, scheduler: Any, vae: Any = None, **parts: 
         transformer=transformer,
         **parts,
     )
-
-
-def _allow_missing_ftfy(module: Any) -> None:
-    """These two pipelines call ``ftfy`` even where it is missing; WanPipeline does without."""
-    if not hasattr(module, "ftfy"):
-        module.ftfy = SimpleNamespace(fix_text=str)
 
 
 def _vae(seed: int = 0, **config: Any) -> Any:
