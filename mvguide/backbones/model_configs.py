@@ -3,19 +3,19 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from mvguide.backbones.native_size import read_config
-from mvguide.backbones.pretrained import find_model
+from mvguide.backbones.native_size import NativeSize, native_size, read_config
+from mvguide.backbones.pretrained import BACKBONES, find_model
 from mvguide.decoding import is_file, is_folder, packaged_folder
 from mvguide.errors import ModelError
 
-_PARTS = ("unet", "transformer", "vae", "text_encoder", "image_encoder")
-_MOST_NUMBER = 2**24
+_INDEX = "model_index.json"
 
 
 @dataclass(frozen=True)
@@ -25,43 +25,71 @@ class ModelConfigs:
     Args:
         name: as it was given.
         pipeline: class of the stock pipeline.
-        classes: library and class of each network, by the name of the part.
-        configs: config of each network.
-        size: (frames, width, height) that the model was published for, where that is known.
+        networks: class and config of each network, by the name of the part.
+        size: (frames, width, height) that the model was published for.
     """
 
     name: str
     pipeline: str
-    classes: Mapping[str, tuple[str, str]]
-    configs: Mapping[str, Mapping[str, Any]]
-    size: tuple[int, int, int] | None = None
+    networks: Mapping[str, tuple[str, Mapping[str, Any]]]
+    size: tuple[int, int, int]
+
+    @property
+    def main(self) -> str:
+        """Name of the part that denoises; of two experts, the first."""
+        return "unet" if "unet" in self.networks else "transformer"
+
+    @property
+    def native_size(self) -> NativeSize:
+        """Frames and sizes that the model was trained for."""
+        return native_size(self.networks[self.main][1], self.networks["vae"][1], self.name, self.pipeline)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format on a GPU."""
+        return _backbone(self.pipeline).DTYPE
+
+    def part_dtype(self, part: str, dtype: torch.dtype) -> torch.dtype:
+        """Number format of a part where the network's is ``dtype``: some are never rounded to 16 bit."""
+        return dtype if dtype == torch.float32 else _backbone(self.pipeline).DTYPES.get(part, dtype)
 
     def build(self, part: str, dtype: torch.dtype) -> nn.Module:
-        """A network on the meta device, in evaluation mode, without gradients of its weights.
+        """A part on the meta device, in evaluation mode, without gradients of its weights.
+
+        Args:
+            part: its name.
+            dtype: number format of the network.
 
         Raises:
-            ModelError: a class or a config that the installed libraries do not know.
+            ModelError: a config that its class does not know.
         """
-        library, kind = self.classes[part]
+        import diffusers
+        import transformers
+
+        kind, config = self.networks[part]
         try:
             with torch.device("meta"):
-                network = _construct(library, kind, self.configs[part])
+                if hasattr(diffusers, kind):
+                    module = getattr(diffusers, kind).from_config(dict(config))
+                else:
+                    network = getattr(transformers, kind)
+                    module = network(network.config_class.from_dict(dict(config)))
             # A few buffers are made from lists, which the device above does not reach.
-            network = network.to("meta").eval().requires_grad_(False)
+            module = module.to("meta").eval().requires_grad_(False)
         except Exception as error:  # whatever a class raises on a config that is not its own
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             raise ModelError(
-                f"model {self.name}: {part} ({kind}) cannot be built from its config ({reason}); "
-                "the model may need another version of diffusers"
+                f"model {self.name}: {part} ({kind}) cannot be built from its config ({reason}); correct the config"
             ) from error
-        # As the libraries load it: some parts stay in float32 (of transformers' networks where the rest is float16).
-        kept = set(getattr(network, "_keep_in_fp32_modules", None) or ())
-        if not kept or (library == "transformers" and dtype != torch.float16):
-            return nn.Module.to(network, dtype)  # the networks' own warns about parts that are not there
-        for name, weight in network.named_parameters():
+        dtype = self.part_dtype(part, dtype)
+        # As the libraries load it: some weights stay in float32, of transformers' networks only beside float16.
+        kept = set(getattr(module, "_keep_in_fp32_modules", None) or ())
+        if not kept or (dtype == torch.bfloat16 and not hasattr(diffusers, kind)):
+            return nn.Module.to(module, dtype)  # diffusers' own `to` warns of parts that are not there
+        for name, weight in module.named_parameters():
             if weight.is_floating_point():
                 weight.data = weight.data.to(torch.float32 if kept & set(name.split(".")) else dtype)
-        return network
+        return module
 
 
 def published_models() -> dict[str, Path]:
@@ -77,45 +105,57 @@ def read_model_configs(name: str | Path) -> ModelConfigs:
         name: a folder in diffusers layout, a hub id, ``tiny``, or the short name of a published model.
 
     Raises:
-        ModelError: neither is there, or files are missing or cannot be read.
+        ModelError: no such model, or one that mvguide has no backbone for, or configs that cannot be read.
     """
     folder = find_model(name)
-    if is_folder(folder):
-        return _read_folder(folder, str(name))
-    cached = _cached_folder(str(name))
-    if cached is not None:
-        return _read_folder(cached, str(name))
-    for short, path in published_models().items():
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if str(name) == short or str(name) in document["hub_ids"]:
-            size = (document["num_frames"], document["width"], document["height"])
-            return _collect(str(name), document["model_index"], document["configs"], size)
-    raise ModelError(
-        f"model {str(name)[:200]!r} is neither a folder nor in the local cache, and its configs do not come with "
-        f"mvguide; give a folder, download the model first, or name one of {', '.join(published_models())}"
-    )
+    if not is_folder(folder):
+        for short, path in published_models().items():
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if str(name) == short or (str(name) in document["hub_ids"] and _cached_folder(str(name)) is None):
+                return _collect(str(name), document["model_index"], document["configs"], document["size"])
+        cached = _cached_folder(str(name))
+        if cached is None:
+            raise ModelError(
+                f"model {str(name)[:200]!r} is neither a folder nor in the local cache, and its configs do not come "
+                f"with mvguide; give a folder, download it first, or name one of {', '.join(published_models())}"
+            )
+        folder = cached
+    if not is_file(folder / _INDEX):
+        raise ModelError(
+            f"folder {folder} is not a model in diffusers layout (its {_INDEX} is missing); give the folder that "
+            "save_pretrained wrote"
+        )
+    index = read_config(folder / _INDEX)
+    configs = {part: read_config(folder / part / "config.json") for part in _parts(str(name), index)}
+    return _collect(str(name), index, configs, None)
 
 
-def _read_folder(folder: Path, name: str) -> ModelConfigs:
-    index = folder / "model_index.json"
-    if not is_file(index):
-        raise ModelError(f"folder {folder} is not a model in diffusers layout (its model_index.json is missing)")
-    parts = _networks(read_config(index))
-    configs = {part: read_config(folder / part / "config.json", most=_MOST_NUMBER) for part in parts}
-    return _collect(name, read_config(index), configs, None)
+def _collect(name: str, index: Mapping[str, Any], configs: Mapping[str, Any], size: list[int] | None) -> ModelConfigs:
+    networks = {part: (kind, configs[part]) for part, kind in _parts(name, index).items()}
+    for part in ("vae", ModelConfigs(name, "", networks, (0, 0, 0)).main):
+        if part not in networks:
+            raise ModelError(f"model {name} has no {part} in its {_INDEX}; download it again")
+    found = ModelConfigs(name, str(index["_class_name"]), networks, (0, 0, 0))
+    native = found.native_size
+    frames, width, height = size or (native.frames, *native.default_size(16, 9))
+    return ModelConfigs(name, found.pipeline, networks, (frames, width, height))
 
 
-def _collect(name: str, index: Mapping[str, Any], configs: Mapping[str, Any], size: Any) -> ModelConfigs:
-    return ModelConfigs(name, str(index.get("_class_name")), _networks(index), configs, size)
+def _parts(name: str, index: Mapping[str, Any]) -> dict[str, str]:
+    """Classes of the networks that the model has, by the name of the part."""
+    pipeline = str(index.get("_class_name"))
+    if pipeline not in BACKBONES:
+        raise ModelError(f"model {name} is a {pipeline}; mvguide has a backbone for {', '.join(BACKBONES)}")
+    known = _backbone(pipeline).NETWORKS
+    return {part: kind for part, kind in known.items() if index.get(part) not in (None, [None, None])}
 
 
-def _networks(index: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """The networks of a model index; a part that the model does without is there as two nulls."""
-    return {
-        part: (str(entry[0]), str(entry[1]))
-        for part, entry in index.items()
-        if part.startswith(_PARTS) and isinstance(entry, list) and len(entry) == 2 and None not in entry
-    }
+def _backbone(pipeline: str) -> Any:
+    place = BACKBONES[pipeline]
+    if not isinstance(place, str):
+        return place
+    module, kind = place.split(":")
+    return getattr(import_module(module), kind)
 
 
 def _cached_folder(name: str) -> Path | None:
@@ -124,19 +164,7 @@ def _cached_folder(name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        index = try_to_load_from_cache(name, "model_index.json")
+        index = try_to_load_from_cache(name, _INDEX)
     except HFValidationError:
         return None
     return Path(index).parent if isinstance(index, str) else None
-
-
-def _construct(library: str, kind: str, config: Mapping[str, Any]) -> Any:
-    """A network of random weights, of the device and number format that torch makes tensors in."""
-    if library == "diffusers":
-        import diffusers
-
-        return getattr(diffusers, kind).from_config(dict(config))
-    import transformers
-
-    network = getattr(transformers, kind)
-    return network(network.config_class.from_dict(dict(config)))
