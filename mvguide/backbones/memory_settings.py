@@ -6,7 +6,6 @@ from math import ceil
 from typing import Literal
 
 from mvguide.backbones.memory_plan import Coding, MemoryPlan
-from mvguide.memory import size_words
 
 HEADROOM = 0.1
 """Share of the memory that is left to CUDA itself, to the workspaces of its libraries, and to fragmentation."""
@@ -63,17 +62,16 @@ class MemoryChoice:
         return max(0, ceil(self.needed / (1 - HEADROOM)) - self.available)
 
     def words(self) -> str:
-        """The settings as a phrase, or by how much they do not fit, and what would."""
-        settings, plan = self.settings, self.plan
-        offload = "everything on the GPU" if settings.offload == "none" else f"{settings.offload} offload"
+        """The settings as a phrase."""
+        settings = self.settings
         frames, tiled = settings.decode
         if tiled:
             coding = "the VAE in tiles"
-        elif frames == plan.num_frames:
+        elif frames == self.plan.num_frames:
             coding = "the whole video decoded at once"
         else:
             coding = f"decode {frames} frame{'s' if frames > 1 else ''} at a time"
-        words = [offload, coding]
+        words = ["everything on the GPU" if settings.offload == "none" else f"{settings.offload} offload", coding]
         if settings.encode[0] < frames:
             words.append(f"encode {settings.encode[0]}")
         if settings.cfg_chunked:
@@ -87,15 +85,16 @@ class MemoryChoice:
     def way_out(self) -> str:
         """What would fit where these settings do not."""
         stage = max(self.stages, key=lambda name: self.stages[name])
-        usable = (1 - HEADROOM) * self.available
         fixed = resident_bytes(self.plan, self.settings.offload)[stage]
-        share = (usable - fixed) / max(1, self.stages[stage] - fixed)
-        whole = size_words(ceil(self.needed / (1 - HEADROOM)))
+        share = ((1 - HEADROOM) * self.available - fixed) / max(1, self.stages[stage] - fixed)
+        ways = [f"a GPU of {gib_words(self.available + self.missing)}"]
         if share >= 0.1:
-            fewer = f"{int(100 * share)}% of the frames or of the pixels would fit, or a GPU of {whole}"
-        else:
-            fewer = f"the weights alone take {size_words(fixed)}; it would fit a GPU of {whole}"
-        return fewer + (", or half of it with dtype bfloat16" if self.plan.dtype == "float32" else "")
+            ways.append(f"{int(100 * share)}% of the frames or of the pixels")
+        if stage == "gradient":
+            ways.append("another guidance than posterior_gradient")
+        if self.plan.dtype == "float32":
+            ways.append("dtype bfloat16")
+        return f"{stage} would take {', or '.join(ways)}"
 
 
 def choose_settings(plan: MemoryPlan, available: int, tiles: Tiles | None = None) -> MemoryChoice:
@@ -128,14 +127,19 @@ def choose_memory(plan: MemoryPlan, available: int, tiles: Tiles | None = None) 
         The settings, to be tried even where they do not fit; and "memory: 24 GiB, using model offload, ...".
     """
     choice = choose_settings(plan, available, tiles)
-    line = f"memory: {size_words(available)}, using {choice.words()}"
+    line = f"memory: {gib_words(available)}, using {choice.words()}"
     if choice.missing:
-        line += f"; that may be {size_words(choice.missing)} too little: {choice.way_out()}"
+        line += f"; that may be {gib_words(choice.missing)} too little, {choice.way_out()}"
     return choice.settings, line
 
 
+def gib_words(num_bytes: float) -> str:
+    """A number of bytes as GPUs are sold: 24 GiB, 7.5 GiB."""
+    return f"{num_bytes / 2**30:.1f}".removesuffix(".0") + " GiB"
+
+
 def stage_bytes(plan: MemoryPlan, settings: MemorySettings, tiles: Tiles | None = None) -> dict[str, int]:
-    """Bytes on the GPU in each stage: ``encoding``, ``denoising``, ``decoding``, and ``gradient`` if there is one."""
+    """Bytes on the GPU in each stage: prompt, encoding, denoising, decoding; and gradient, if there are tiles for it."""
     resident = resident_bytes(plan, settings.offload)
     activations = {
         "prompt": 0,
@@ -151,24 +155,19 @@ def stage_bytes(plan: MemoryPlan, settings: MemorySettings, tiles: Tiles | None 
 def resident_bytes(plan: MemoryPlan, offload: str) -> dict[str, int]:
     """Bytes of weights on the GPU in each stage.
 
-    Without offload all are there while prompt and pictures are encoded; afterwards text and image encoders are not.
+    Without offload all are there while prompt and pictures are encoded. Then a model that reads text sends its encoders
+    away.
     """
     sizes = plan.streamed if offload == "group" else plan.weights
-    encoders = [part for part in sizes if part.endswith(("encoder", "encoder_2"))]
-    networks = [part for part in sizes if part not in encoders and part != "vae"]
-    if offload == "none":
-        everything = sum(sizes.values())
-        later = sum(sizes[part] for part in (*networks, "vae"))
-        return {
-            "prompt": everything,
-            "encoding": everything,
-            "denoising": later,
-            "gradient": later,
-            "decoding": later,
-        }
-    network = max(sizes[part] for part in networks)
-    prompt = max((sizes[part] for part in encoders), default=0)
-    return {"prompt": prompt, "encoding": sizes["vae"], "denoising": network, "gradient": network, "decoding": sizes["vae"]}
+    encoders = [part for part in sizes if part.startswith(("text_encoder", "image_encoder"))]
+    networks = [sizes[part] for part in sizes if part not in encoders and part != "vae"]
+    first = coding = denoising = sum(sizes.values())
+    if offload != "none":
+        first, coding, denoising = max((sizes[part] for part in encoders), default=0), sizes["vae"], max(networks)
+    elif "text_encoder" in encoders:
+        denoising = sum(networks) + sizes["vae"]
+    decoding = min(coding, denoising)
+    return {"prompt": first, "encoding": coding, "denoising": denoising, "gradient": denoising, "decoding": decoding}
 
 
 def _leaner(plan: MemoryPlan, settings: MemorySettings, tiles: Tiles | None) -> Iterator[MemorySettings]:
