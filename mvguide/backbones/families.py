@@ -51,9 +51,15 @@ class WanBackbone(StockBackbone):
         """With the last picture, for models that were trained with one."""
         call = super().arguments(options, known)
         config = self.pipe.transformer.config
-        with_last = config.image_dim is None or config.pos_embed_seq_len is not None
-        if with_last and not self.held_frames() and known is not None and bool(known.pinned[-1]):
-            call["last_image"] = self._pil(known.video[-1])
+        between = config.pos_embed_seq_len is not None  # the first-last-frame model (FLF2V)
+        if known is not None and bool(known.pinned[-1]):
+            if between or (config.image_dim is None and not self.held_frames()):
+                call["last_image"] = self._pil(known.video[-1])
+        elif between:
+            raise ConfigError(
+                f"model {self.name} fills in between a first and a last picture, but the path does not end at an input "
+                "picture; give two pictures and trajectory kind views, or an I2V model"
+            )
         return call
 
     def network(self, sigma: Tensor) -> Any:

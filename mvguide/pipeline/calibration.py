@@ -48,7 +48,7 @@ PURE_NOISE = 1e5
 """Noise-to-signal level that stands for infinity, where a path has no signal left."""
 CALIBRATION = "calibration.npz"
 """File of a result folder that keeps what was measured."""
-_VERSION = 2  # of the way errors are measured: files of another are measured again
+_VERSION = 3  # of the way errors are measured: files of another are measured again
 _ADVICE = "remove it, if it is a calibration, and render again"
 DEPTH_ERROR = 0.05
 """Relative error of depth that is assumed where nothing is known of it: a good network's, or a plane sweep's."""
@@ -162,8 +162,7 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
     device = targets.latents.device
     between = _between_views(context) if context.moments is None else None
     again, seen = _there_and_back(context, depth_error if between is None else 0.0)
-    whole = grid.all(latent_visible(seen, backbone.vae_scale_factor) > 0).to(device)
-    cells = (whole & (targets.visible > 0)).float()
+    cells = _counted(grid.all(latent_visible(seen, backbone.vae_scale_factor) > 0).to(device), targets.visible > 0)
     change = (backbone.encode(again, context.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
     denoiser = backbone.denoiser(context.conditioning)
@@ -188,6 +187,17 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
         warp_error = warp_error + between.growth(floor) * distances**2
     warp_error = torch.where(context.pinned, 0.0, warp_error.clamp(min=1e-9))
     return Measured(sigmas, torch.stack(errors), torch.stack(gains), most, warp_error, context.distances.double())
+
+
+def _counted(whole: Tensor, guided: Tensor) -> Tensor:
+    """Cells to measure in, 1 or 0, ``[L, 1, h, w]``: those wholly seen both ways; where a frame has none, all guided.
+
+    Where nothing is guided either, all: such a frame is not steered, but its column must be finite.
+    """
+    cells = whole & guided
+    for others in (guided, torch.ones_like(guided)):
+        cells = torch.where(cells.any(dim=(1, 2, 3)).view(-1, 1, 1, 1), cells, others)
+    return cells.float()
 
 
 def _key(context: Context, mask: MaskOptions, depth_error: float) -> str:

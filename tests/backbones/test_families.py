@@ -1,7 +1,6 @@
 """Every family: guided by the same loop, and without guidance equal to its stock pipeline."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,12 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone, ConditioningOptions, KnownFrames
-from mvguide.backbones.pretrained import BACKBONES
 from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.guidance.guides import Blend, bind
 from mvguide.guidance.targets import Targets
 from mvguide.tables.table import LambdaTable
-from tests.backbones.tiny_families import FAMILIES, HEIGHT, PROMPT, STEPS, WIDTH, picture, run
-
-
-def make_backbone(pipe: Any) -> Any:
-    module, kind = str(BACKBONES[type(pipe).__name__]).split(":")
-    return getattr(import_module(module), kind)(pipe, "tiny")
+from tests.backbones.tiny_families import FAMILIES, HEIGHT, PROMPT, STEPS, WIDTH, make_backbone, picture, run
 
 
 def as_tensor(image: Any) -> Tensor:

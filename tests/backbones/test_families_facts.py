@@ -14,7 +14,7 @@ from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video import
 from diffusers.pipelines.wan import pipeline_wan_i2v, pipeline_wan_vace
 from transformers import LlamaTokenizerFast
 
-from tests.backbones.tiny_families import FAMILIES, HEIGHT, PROMPT, WIDTH, build, picture, run
+from tests.backbones.tiny_families import FAMILIES, HEIGHT, PROMPT, WIDTH, picture, run
 
 Pipelines = Callable[[str], Any]
 KINDS = list(FAMILIES)
@@ -101,6 +101,14 @@ def test_frame_counts_that_the_stock_pipeline_changes_in_silence(
     assert {asked: len(run(kind, pipe, num_frames=asked, num_inference_steps=2)) for asked in made} == made
 
 
+def test_cogvideox_works_at_the_size_of_its_config_only(tiny_pipeline: Pipelines) -> None:
+    """The learned positions of 5b-I2V: 480 x 720 as published, any number of frames."""
+    with pytest.raises(ValueError, match="different resolution"):
+        run("cogvideox", tiny_pipeline("cogvideox"), height=2 * HEIGHT)
+    assert len(run("cogvideox", tiny_pipeline("cogvideox"), num_frames=17)) == 17
+    assert run("cogvideox15", tiny_pipeline("cogvideox15"), height=2 * HEIGHT).shape == (9, 3, 2 * HEIGHT, WIDTH)
+
+
 def test_ltx_needs_two_steps(tiny_pipeline: Pipelines) -> None:
     """Its schedule is stretched to end at 0.1: one sigma alone divides zero by zero."""
     with pytest.warns(RuntimeWarning, match="invalid value"), pytest.raises(IndexError):
@@ -108,7 +116,7 @@ def test_ltx_needs_two_steps(tiny_pipeline: Pipelines) -> None:
 
 
 def test_wan_takes_a_last_image_only_where_the_model_was_made_for_it(tiny_pipeline: Pipelines) -> None:
-    last = {"last_image": picture(1)}
+    last: dict[str, Any] = {"last_image": picture(1)}
     with pytest.raises(RuntimeError, match="size of tensor|must match"):
         run("wan21", tiny_pipeline("wan21"), **last)
     with pytest.raises(RuntimeError, match="invalid for input of size"):
@@ -128,7 +136,6 @@ def test_a14b_crosses_its_boundary(tiny_pipeline: Pipelines) -> None:
 
 @pytest.mark.parametrize("module", [pipeline_wan_i2v, pipeline_wan_vace])
 def test_wan_needs_ftfy_for_a_prompt(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    build("wan21"), build("wan_vace")  # stand in for it where it is not installed
     assert module.prompt_clean(" a  cat &amp; a dog ") == "a cat & a dog"
     monkeypatch.delattr(module, "ftfy")
     with pytest.raises(NameError, match="ftfy"):
@@ -163,10 +170,11 @@ def test_hunyuan_loses_the_spaces_of_its_prompt(tiny_pipeline: Pipelines, tiny_f
 def test_hunyuan_crops_its_template_from_the_prompt(tiny_pipeline: Pipelines) -> None:
     """The vocabularies made here count as the published ones do, so that what is left is the prompt."""
     pipe = tiny_pipeline("hunyuan_replace")
-    tokens = pipe.tokenizer(DEFAULT_PROMPT_TEMPLATE["template"].format("slowly")).input_ids
-    cropped = pipe.tokenizer.decode(tokens[DEFAULT_PROMPT_TEMPLATE["crop_start"] :])
+    template: dict[str, Any] = DEFAULT_PROMPT_TEMPLATE
+    tokens = pipe.tokenizer(template["template"].format("slowly")).input_ids
+    cropped = pipe.tokenizer.decode(tokens[template["crop_start"] :])
     assert cropped.startswith("slowly<|eot_id|>")
-    assert tokens.index(pipe.text_encoder.config.image_token_index) == DEFAULT_PROMPT_TEMPLATE["image_emb_start"]
+    assert tokens.index(pipe.text_encoder.config.image_token_index) == template["image_emb_start"]
 
     pipe = tiny_pipeline("hunyuan15")
     messages = [{"role": "system", "content": pipe.system_message}, {"role": "user", "content": "slowly"}]

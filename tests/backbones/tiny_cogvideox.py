@@ -56,29 +56,31 @@ def build_cogvideox15(dpm: bool = False) -> Any:
     )
 
 
-def _pipeline(dpm: bool, vae: dict[str, Any], transformer: dict[str, Any]) -> Any:
+def _pipeline(dpm: bool, vae_config: dict[str, Any], transformer_config: dict[str, Any]) -> Any:
     torch.manual_seed(0)
+    vae: Any = AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=16,
+        scaling_factor=0.7,
+        **vae_config,
+    )
+    transformer: Any = CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,  # a quarter of it is for time, three eighths for each of height and width
+        in_channels=32,
+        out_channels=16,
+        time_embed_dim=8,
+        text_embed_dim=WIDTH,
+        num_layers=2,
+        use_rotary_positional_embeddings=True,
+        **transformer_config,
+    )
     return CogVideoXImageToVideoPipeline(
         tokenizer=t5_tokenizer(226),
         text_encoder=t5_encoder(),
-        vae=AutoencoderKLCogVideoX(
-            block_out_channels=(8, 8, 8, 8),
-            layers_per_block=1,
-            norm_num_groups=2,
-            latent_channels=16,
-            scaling_factor=0.7,
-            **vae,
-        ).eval(),
-        transformer=CogVideoXTransformer3DModel(
-            num_attention_heads=2,
-            attention_head_dim=16,  # a quarter of it is for time, three eighths for each of height and width
-            in_channels=32,
-            out_channels=16,
-            time_embed_dim=8,
-            text_embed_dim=WIDTH,
-            num_layers=2,
-            use_rotary_positional_embeddings=True,
-            **transformer,
-        ).eval(),
+        vae=vae.eval(),
+        transformer=transformer.eval(),
         scheduler=(CogVideoXDPMScheduler if dpm else CogVideoXDDIMScheduler)(**SCHEDULER),
     )

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mvguide.backbones.pretrained import BACKBONES
 from tests.backbones.tiny_cogvideox import build_cogvideox, build_cogvideox15
 from tests.backbones.tiny_hunyuan import build_hunyuan, build_hunyuan15
 from tests.backbones.tiny_ltx import build_ltx
@@ -58,7 +60,7 @@ def _video_and_mask(frames: int) -> dict[str, Any]:
     """The first frame is kept, and of the others the left half; white is what the model makes."""
     call = _image_to_video(frames)
     video = [call.pop("image"), *(picture(seed) for seed in range(1, frames))]
-    half = Image.fromarray(np.tile(np.repeat(np.uint8([0, 255]), WIDTH // 2), (HEIGHT, 1)))
+    half = Image.fromarray(np.tile(np.repeat(np.array([0, 255], np.uint8), WIDTH // 2), (HEIGHT, 1)))
     return call | {"video": video, "mask": [Image.new("L", (WIDTH, HEIGHT)), *[half] * (frames - 1)]}
 
 
@@ -142,6 +144,12 @@ def build(kind: str) -> Any:
     pipe = FAMILIES[kind].build()
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def make_backbone(pipe: Any) -> Any:
+    """Mvguide's backbone of a pipeline."""
+    module, kind = str(BACKBONES[type(pipe).__name__]).split(":")
+    return getattr(import_module(module), kind)(pipe, "tiny")
 
 
 def run(kind: str, pipe: Any, seed: int = 7, output_type: str = "pt", **changes: Any) -> torch.Tensor:

@@ -32,22 +32,24 @@ def build_hunyuan(token_replace: bool) -> Any:
     tokenizer, text_encoder = tiny_text.llava()
     tokenizer_2, text_encoder_2 = tiny_text.clip()
     torch.manual_seed(0)
+    transformer: Any = HunyuanVideoTransformer3DModel(
+        in_channels=16 if token_replace else 33,
+        out_channels=16,
+        image_condition_type="token_replace" if token_replace else "latent_concat",
+        guidance_embeds=token_replace,
+        num_layers=1,
+        num_single_layers=1,
+        pooled_projection_dim=WIDTH,
+        **ATTENTION,
+    )
+    vae: Any = AutoencoderKLHunyuanVideo(
+        block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=2, latent_channels=16
+    )
     return HunyuanVideoImageToVideoPipeline(
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        transformer=HunyuanVideoTransformer3DModel(
-            in_channels=16 if token_replace else 33,
-            out_channels=16,
-            image_condition_type="token_replace" if token_replace else "latent_concat",
-            guidance_embeds=token_replace,
-            num_layers=1,
-            num_single_layers=1,
-            pooled_projection_dim=WIDTH,
-            **ATTENTION,
-        ).eval(),
-        vae=AutoencoderKLHunyuanVideo(
-            block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=2, latent_channels=16
-        ).eval(),
+        transformer=transformer.eval(),
+        vae=vae.eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
         text_encoder_2=text_encoder_2,
         tokenizer_2=tokenizer_2,
@@ -60,23 +62,25 @@ def build_hunyuan15(target_size: int) -> Any:
     tokenizer, text_encoder = tiny_text.qwen()
     tokenizer_2, text_encoder_2 = tiny_text.byt5()
     torch.manual_seed(0)
+    transformer: Any = HunyuanVideo15Transformer3DModel(
+        in_channels=65,
+        out_channels=32,
+        num_layers=2,
+        text_embed_2_dim=WIDTH,
+        image_embed_dim=16,
+        target_size=target_size,
+        task_type="i2v",
+        use_meanflow=False,
+        **ATTENTION,
+    )
+    vae: Any = AutoencoderKLHunyuanVideo15(
+        latent_channels=32, block_out_channels=(16, 16, 32, 64, 64), layers_per_block=1
+    )
     return HunyuanVideo15ImageToVideoPipeline(
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        transformer=HunyuanVideo15Transformer3DModel(
-            in_channels=65,
-            out_channels=32,
-            num_layers=2,
-            text_embed_2_dim=WIDTH,
-            image_embed_dim=16,
-            target_size=target_size,
-            task_type="i2v",
-            use_meanflow=False,
-            **ATTENTION,
-        ).eval(),
-        vae=AutoencoderKLHunyuanVideo15(
-            latent_channels=32, block_out_channels=(16, 16, 32, 64, 64), layers_per_block=1
-        ).eval(),
+        transformer=transformer.eval(),
+        vae=vae.eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
         text_encoder_2=text_encoder_2,
         tokenizer_2=tokenizer_2,

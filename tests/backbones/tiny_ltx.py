@@ -27,7 +27,7 @@ LAYOUT_091 = {
 def build_ltx(noisy_decoder: bool = False) -> Any:
     """LTX-Video 0.9.0, or with the decoder of 0.9.1: it is told how much noise is left, and adds noise of its own."""
     torch.manual_seed(0)
-    vae = AutoencoderKLLTXVideo(
+    vae: Any = AutoencoderKLLTXVideo(
         latent_channels=128,
         block_out_channels=(8, 8, 8, 8),
         layers_per_block=(1, 1, 1, 1, 1),
@@ -38,19 +38,20 @@ def build_ltx(noisy_decoder: bool = False) -> Any:
             torch.nn.init.normal_(scale, std=0.1)  # zero in a fresh module, not in a trained one
     vae.latents_mean.copy_(torch.linspace(-0.2, 0.3, 128))
     vae.latents_std.copy_(torch.linspace(0.4, 1.2, 128))
+    transformer: Any = LTXVideoTransformer3DModel(
+        in_channels=128,
+        out_channels=128,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        cross_attention_dim=32,
+        num_layers=2,
+        caption_channels=WIDTH,
+    )
     return LTXImageToVideoPipeline(
         tokenizer=t5_tokenizer(128),
         text_encoder=t5_encoder(),
         vae=vae.eval(),
-        transformer=LTXVideoTransformer3DModel(
-            in_channels=128,
-            out_channels=128,
-            num_attention_heads=2,
-            attention_head_dim=16,
-            cross_attention_dim=32,
-            num_layers=2,
-            caption_channels=WIDTH,
-        ).eval(),
+        transformer=transformer.eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(
             use_dynamic_shifting=True,
             base_shift=0.95,

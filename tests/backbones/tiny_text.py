@@ -97,7 +97,7 @@ def llava() -> tuple[Any, Any]:
     special += ["<|start_header_id|>", "<|end_header_id|>"]
     # Llama 3 splits as Qwen 2 does, but keeps up to three digits together.
     split = PRETOKENIZE_REGEX.replace(r"\p{N}|", r"\p{N}{1,3}|")
-    backend = _byte_level_bpe(split, special, DEFAULT_PROMPT_TEMPLATE["template"])
+    backend = _byte_level_bpe(split, special, str(DEFAULT_PROMPT_TEMPLATE["template"]))
     backend.decoder = ByteLevel()
     backend.post_processor = TemplateProcessing(
         single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 0)]
@@ -131,9 +131,8 @@ def llava() -> tuple[Any, Any]:
         eos_token_id=1,
         pad_token_id=2,
     )
-    config = LlavaConfig(
-        vision_config=vision, text_config=text, image_token_index=special.index("<image>"), pad_token_id=2
-    )
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=special.index("<image>"))
+    config.pad_token_id = 2
     return tokenizer, _seeded(LlavaForConditionalGeneration, config)
 
 
@@ -148,10 +147,11 @@ def qwen() -> tuple[Any, Any]:
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     encode = inspect.signature(HunyuanVideo15ImageToVideoPipeline._get_mllm_prompt_embeds)
     words = encode.parameters["system_message"].default + "\nsystem\nuser\nassistant\n"
-    model = json.loads(_byte_level_bpe(PRETOKENIZE_REGEX, special, words).to_str())["model"]
+    model: dict[str, Any] = json.loads(_byte_level_bpe(PRETOKENIZE_REGEX, special, words).to_str())["model"]
+    merges: list[Any] = [tuple(merge) for merge in model["merges"]]
     tokenizer = Qwen2Tokenizer(
         vocab=model["vocab"],
-        merges=[tuple(merge) for merge in model["merges"]],
+        merges=merges,
         extra_special_tokens=special[1:],
         chat_template=CHATML,
     )

@@ -61,7 +61,7 @@ def build_wan22_5b(euler: bool = False) -> Any:
 def build_wan_vace(euler: bool = False) -> Any:
     """Wan2.1-VACE: 32 channels of video (kept and changed parts) and 64 of mask."""
     torch.manual_seed(0)
-    transformer = WanVACETransformer3DModel(
+    transformer: Any = WanVACETransformer3DModel(
         **_transformer_config(in_channels=16), vace_layers=[0, 1], vace_in_channels=96
     )
     return WanVACEPipeline(
@@ -86,7 +86,8 @@ def _image_to_video(transformer: Any, scheduler: Any, vae: Any = None, **parts: 
 
 def _vae(seed: int = 0, **config: Any) -> Any:
     torch.manual_seed(seed)
-    return AutoencoderKLWan(**{"base_dim": 8, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1, **config}).eval()
+    vae: Any = AutoencoderKLWan(**{"base_dim": 8, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1, **config})
+    return vae.eval()
 
 
 def _transformer_config(**config: Any) -> dict[str, Any]:
@@ -105,7 +106,8 @@ def _transformer_config(**config: Any) -> dict[str, Any]:
 
 def _transformer(seed: int, **config: Any) -> Any:
     torch.manual_seed(seed)
-    return WanTransformer3DModel(**_transformer_config(**config)).eval()
+    transformer: Any = WanTransformer3DModel(**_transformer_config(**config))
+    return transformer.eval()
 
 
 def _image_width() -> dict[str, int]:
