@@ -139,6 +139,8 @@ def _load_pipeline(folder: Path, backbone: Any, dtype: torch.dtype, variant: str
             raise ModelError(
                 f"folder {folder} lacks {len(missing)} tensors in {part}, the first is {missing[0]}; download it again"
             )
+    for part, kind in backbone.TOKENIZERS.items():
+        loaded[part] = getattr(transformers, kind).from_pretrained(str(folder / part), local_files_only=True)
     return getattr(diffusers, backbone.PIPELINE).from_pretrained(str(folder), dtype=dtype, **loaded)
 
 

@@ -72,6 +72,8 @@ class StockBackbone:
     """Number format on a GPU; that of the published weights."""
     DTYPES: ClassVar[dict[str, torch.dtype]] = {}
     """Networks that are never rounded to 16 bit."""
+    TOKENIZERS: ClassVar[dict[str, str]] = {}
+    """Tokenizers whose class in the published index reads them wrongly, and the class of transformers to use."""
     channel_axis = 1
     default_table: Literal["calibrated"] = "calibrated"
 
@@ -109,6 +111,10 @@ class StockBackbone:
         """What the network gives, or is given, as latents; ``shape`` is that of x."""
         return packed.transpose(1, 2) if self.channel_axis == 1 else packed
 
+    def stock_frames(self, num_frames: int) -> int:
+        """Number of frames to ask the stock call for."""
+        return num_frames
+
     def sized(self, height: int, width: int) -> AbstractContextManager[Any]:
         """Context in which the stock call makes a video of this size."""
         return nullcontext()
@@ -138,12 +144,11 @@ class StockBackbone:
         pixels = self._processor.normalize(frames).transpose(0, 1)[None]
         latents = self.pipe.vae.encode(pixels.to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
         latents = self.normalise(latents.float()).transpose(1, 2)
-        leading = self.grid.leading(len(frames))
-        return torch.cat([latents[:, :1].expand(-1, leading, -1, -1, -1), latents], dim=1)
+        return torch.cat([latents[:, :1].expand(-1, self.grid.lead, -1, -1, -1), latents], dim=1)
 
-    def decode_video(self, x: Tensor, num_frames: int) -> Tensor:
+    def decode_video(self, x: Tensor) -> Tensor:
         """Pictures ``[F, 3, H, W]`` in [-1, 1] of latents ``[1, L, C, h, w]``; the lead is left out."""
-        latents = self.denormalise(x.transpose(1, 2)[:, :, self.grid.leading(num_frames) :])
+        latents = self.denormalise(x.transpose(1, 2)[:, :, self.grid.lead :])
         return self.run_decoder(latents.to(self.pipe.vae.dtype))[0].transpose(0, 1)
 
     # The protocol of a backbone.
@@ -224,6 +229,11 @@ class StockBackbone:
                 f"video size {width} x {height} (width x height) is not divisible by {unit}, the pixels of a token of "
                 f"model {self.name}; use {nearest[0]} x {nearest[1]}"
             )
+        if native.only is not None and (width, height) != native.only:
+            raise InputError(
+                f"video size is {width} x {height}, but model {self.name} knows {native.only[0]} x {native.only[1]} "
+                "alone; leave width and height out"
+            )
         channels = int(self._latent_channels())
         return 1, latent_frames, channels, height // native.vae_scale_factor, width // native.vae_scale_factor
 
@@ -244,7 +254,7 @@ class StockBackbone:
             "prompt": options.prompt,
             "height": height,
             "width": width,
-            "num_frames": options.num_frames + self.grid.lead * self.grid.ratio,
+            "num_frames": self.stock_frames(options.num_frames),
             "num_inference_steps": 4,  # the steps are ours; this many every scheduler takes
             "generator": generator,
             "output_type": "latent",
@@ -289,12 +299,12 @@ class StockBackbone:
         return StockDenoiser(self, conditioning)
 
     @torch.no_grad()
-    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
         """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU."""
         # Some decoders draw noise of their own, from the process's generator: the same video must look the same again.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
-            video = self.decode_video(x.to(self.device), num_frames or self.grid.most_frames(x.shape[1]))
+            video = self.decode_video(x.to(self.device))
         return self._processor.denormalize(video.float()).clamp(0, 1).cpu()
 
     # Inside.

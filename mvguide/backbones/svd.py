@@ -4,7 +4,7 @@ import hashlib
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
@@ -13,15 +13,12 @@ from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes
+from mvguide.backbones.base import Conditioning, ConditioningOptions, FrameByFrame, KnownFrames, ModelNotes
 from mvguide.backbones.native_size import NativeSize, native_size
 from mvguide.backbones.recompute import recomputed
 from mvguide.diffusion.denoiser import mix_guidance
-from mvguide.diffusion.path import Prediction, VarianceExploding
-from mvguide.diffusion.sampler import initial_noise
+from mvguide.diffusion.path import NoisePath, Prediction, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.diffusion.solvers import FirstOrder, Solver
-from mvguide.diffusion.time_grid import TimeGrid
 from mvguide.errors import ConfigError, InputError, ModelError
 
 PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
@@ -31,7 +28,7 @@ UNET_BLOCKS = (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTrans
 """Parts of the UNet that gradient checkpointing computes again."""
 
 
-class SvdBackbone:
+class SvdBackbone(FrameByFrame):
     """A Stable Video Diffusion model: VE path, v-prediction, ``c_in = 1/sqrt(sigma^2 + 1)``, timestep ``log(sigma)/4``.
 
     The conditioning picture is concatenated as unscaled latents and embedded by CLIP; both are zero in the
@@ -55,6 +52,8 @@ class SvdBackbone:
     }
     DTYPE = torch.float16
     DTYPES: ClassVar[dict[str, torch.dtype]] = {}
+    TOKENIZERS: ClassVar[dict[str, str]] = {}
+    default_table = "search"
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
@@ -93,20 +92,6 @@ class SvdBackbone:
     def device(self) -> torch.device:
         """Where the pipeline executes (with offload: the accelerator, not where the weights rest)."""
         return self.pipe._execution_device
-
-    @property
-    def grid(self) -> TimeGrid:
-        """Each frame is a latent frame."""
-        return TimeGrid()
-
-    def solver(self, schedule: SigmaSchedule) -> Solver:
-        """Euler, as the model's own scheduler."""
-        return FirstOrder()
-
-    @property
-    def default_table(self) -> Literal["search"]:
-        """The published rule was made for SVD."""
-        return "search"
 
     @property
     def native_size(self) -> NativeSize:
@@ -190,12 +175,6 @@ class SvdBackbone:
             chunked=options.cfg_chunked,
         )
 
-    def first_x(
-        self, conditioning: Conditioning, shape: tuple[int, ...], schedule: SigmaSchedule, generator: torch.Generator
-    ) -> Tensor:
-        """Noise of the prior's scale."""
-        return initial_noise(shape, self.path, schedule, generator)
-
     @torch.no_grad()
     def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
         """Pictures ``[F, 3, H, W]`` in [0, 1] to float32 latents ``[F, C, h, w]``: ``mode() * scaling_factor``."""
@@ -212,7 +191,7 @@ class SvdBackbone:
         return SvdDenoiser(self, conditioning)
 
     @torch.no_grad()
-    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
         """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
 
         The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``.
@@ -255,7 +234,7 @@ class SvdDenoiser:
     checkpointing: bool = False
 
     @property
-    def path(self) -> VarianceExploding:
+    def path(self) -> NoisePath:
         """VE."""
         return self.backbone.path
 

@@ -197,7 +197,7 @@ class MultiViewPipeline:
             denoiser = backbone.denoiser(context.conditioning)
             x = sample(denoiser, noise, context.schedule, stepper, bound, generator, watch)
         with timed(seconds, "decode"):
-            frames = backbone.decode(x, context.chunk, context.num_frames)
+            frames = backbone.decode(x, context.chunk)
         settings = {
             "model": backbone.name,
             "views": [view.name for view in context.views],
