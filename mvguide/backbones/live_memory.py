@@ -155,7 +155,7 @@ def _fused_attention() -> Iterator[None]:
         kernel = aten._scaled_dot_product_flash_attention_for_cpu
         return kernel(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
 
-    torch.nn.functional.scaled_dot_product_attention = attention  # type: ignore[assignment]
+    torch.nn.functional.scaled_dot_product_attention = attention
     try:
         yield
     finally:

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from mvguide.backbones.live_memory import peak_bytes, storage_bytes
 from mvguide.backbones.model_configs import ModelConfigs
-from mvguide.backbones.native_size import NativeSize
 from mvguide.backbones.network_calls import INPUTS
 from mvguide.backbones.recompute import recomputed
-from mvguide.errors import InputError, ModelError
+from mvguide.errors import ModelError
 
 CHUNKS = (8, 4, 2, 1)
 """Frames that a VAE without a time axis takes at a time, as far as they are planned; more gain nothing."""
@@ -86,7 +85,8 @@ def plan_memory(
     Args:
         configs: of the model.
         num_frames: F.
-        width, height: of the video, pixels.
+        width: of the video, pixels.
+        height: of the video.
         dtype: number format of the network; the model's own on a GPU if unset.
         gradient: whether to measure the posterior gradient.
 
@@ -94,20 +94,25 @@ def plan_memory(
         InputError: a number of frames or a size that does not fit, with the nearest that does.
         ModelError: configs of which no network can be made, or one that cannot take this video.
     """
+    if configs.pipeline not in INPUTS:
+        raise ModelError(f"how the network of a {configs.pipeline} is called is not known; enter it into INPUTS")
     dtype = dtype or configs.dtype
     native = configs.native_size
-    _check_size(configs.name, native, num_frames, width, height)
+    # A VAE without a time axis belongs to Stable Video Diffusion. It alone pads, takes both halves of guidance in one
+    # call, and tiles.
+    framewise = native.grid.ratio == 1
+    native.check(configs.name, num_frames, height, width, pads=framewise)
     parts = {part: configs.build(part, dtype) for part in configs.networks}
     network: Any = parts[configs.main]
     vae: Any = parts["vae"]
-    # A VAE without a time axis belongs to Stable Video Diffusion, which alone takes both halves of guidance in one
-    # call, and tiles.
-    framewise = native.grid.ratio == 1
     factor = native.vae_scale_factor
     channels = vae.config.get("latent_channels") or vae.config.get("z_dim")
     latent_frames = native.grid.latent_frames(num_frames)
     x = torch.zeros(1, channels, latent_frames, height // factor, width // factor, device="meta")
     call = _Call(configs.pipeline, network, x, dtype)
+    # Of the latent frames that are left out in the end, HunyuanVideo's go through the VAE.
+    lead = native.grid.lead if "Hunyuan" in configs.pipeline else 0
+    coded, coded_frames = x[:, :, native.grid.lead - lead :], num_frames + lead * native.grid.ratio
     weights = {part: storage_bytes(module) for part, module in parts.items()}
     try:
         network_bytes = {batch: call.activations(batch) for batch in ((2, 1) if framewise else (1,))}
@@ -115,13 +120,13 @@ def plan_memory(
         if framewise:
             encoding, decoding, upcast = _frame_coding(vae, x, num_frames, height, width)
         else:
-            encoding, decoding = _video_coding(vae, x, native, num_frames)
+            encoding, decoding = _video_coding(vae, coded, factor, coded_frames)
             upcast = {}
     except Exception as error:  # whatever a network raises on a size that is not for it
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(
             f"model {configs.name} cannot take {num_frames} frames of {width} x {height} ({reason}); "
-            "use the size that it was published for"
+            "correct its configs, or use the size that it was published for"
         ) from error
     return MemoryPlan(
         model=configs.name,
@@ -140,20 +145,6 @@ def plan_memory(
         gradient=gradients,
         tiles=framewise,
     )
-
-
-def _check_size(name: str, native: NativeSize, num_frames: int, width: int, height: int) -> None:
-    """Refuse frames and sizes that VAE and network cannot take; SVD's network pads, so that its VAE alone counts."""
-    native.grid.latent_frames(num_frames)
-    if num_frames < 2:
-        raise InputError(f"num_frames is {num_frames}; a video has at least {native.grid.ratio + 1} frames")
-    unit = native.vae_scale_factor * (1 if native.grid.ratio == 1 else native.multiple)
-    if height < 1 or width < 1 or height % unit or width % unit:
-        near = [max(1, round(side / unit)) * unit for side in (width, height)]
-        raise InputError(
-            f"video size {width} x {height} (width x height) is not divisible by {unit}, as model {name} needs; "
-            f"use {near[0]} x {near[1]}"
-        )
 
 
 @dataclass(frozen=True)
@@ -187,7 +178,7 @@ class _Call:
 
 
 def _blocks(network: nn.Module) -> tuple[type[nn.Module], ...]:
-    """Classes of the parts that gradient checkpointing computes again: SVD's own, or a transformer's lists of blocks."""
+    """Classes of the parts that gradient checkpointing computes again; of a transformer, those in lists of blocks."""
     if hasattr(network, "up_blocks"):
         from mvguide.backbones.svd import UNET_BLOCKS
 
@@ -223,16 +214,11 @@ def _frame_coding(
     return encoding, decoding, upcast
 
 
-def _video_coding(
-    vae: Any, x: Tensor, native: NativeSize, num_frames: int
-) -> tuple[dict[Coding, int], dict[Coding, int]]:
+def _video_coding(vae: Any, x: Tensor, factor: int, frames: int) -> tuple[dict[Coding, int], dict[Coding, int]]:
     """Activations of encoding and decoding a whole video, plain and in tiles where the VAE can."""
-    grid, factor = native.grid, native.vae_scale_factor
-    frames = num_frames + grid.lead * grid.ratio
-    latent_frames = x.shape[2] - grid.leading(num_frames) + grid.lead
-    rows, columns = x.shape[3:]
-    encoding = {(num_frames, False): _encode_bytes(vae, (1, 3, frames, rows * factor, columns * factor))}
-    decoding = {(num_frames, False): _decode_bytes(vae, (1, x.shape[1], latent_frames, rows, columns))}
+    latent_frames, rows, columns = x.shape[2:]
+    encoding = {(frames, False): _encode_bytes(vae, (1, 3, frames, rows * factor, columns * factor))}
+    decoding = {(frames, False): _decode_bytes(vae, (1, x.shape[1], latent_frames, rows, columns))}
     side = [getattr(vae, f"tile_sample_min_{name}", 0) // factor for name in ("height", "width")]
     if all(side) and (rows > side[0] or columns > side[1]):
         # One tile is measured: to run them all would take many seconds. Around it is the video, in tiles that overlap
@@ -244,8 +230,8 @@ def _video_coding(
         patch = (vae.config.get("patch_size") or 1) if "scale_factor_spatial" in vae.config else 1
         encoded = _encode_bytes(vae, (1, 3, frames, tile_rows * factor, tile_columns * factor))
         decoded = _decode_bytes(vae, (1, x.shape[1], latent_frames, tile_rows, tile_columns))
-        encoding[num_frames, True] = encoded * patch**2 + video - tile
-        decoding[num_frames, True] = round(max(decoded, 3 * video) + 1.5 * video)
+        encoding[frames, True] = encoded * patch**2 + video - tile
+        decoding[frames, True] = round(max(decoded, 3 * video) + 1.5 * video)
     return encoding, decoding
 
 

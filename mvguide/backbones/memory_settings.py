@@ -6,6 +6,7 @@ from math import ceil
 from typing import Literal
 
 from mvguide.backbones.memory_plan import Coding, MemoryPlan
+from mvguide.memory import size_words
 
 HEADROOM = 0.1
 """Share of the memory that is left to CUDA itself, to the workspaces of its libraries, and to fragmentation."""
@@ -67,7 +68,7 @@ class MemoryChoice:
         frames, tiled = settings.decode
         if tiled:
             coding = "the VAE in tiles"
-        elif frames == self.plan.num_frames:
+        elif frames >= self.plan.num_frames:
             coding = "the whole video decoded at once"
         else:
             coding = f"decode {frames} frame{'s' if frames > 1 else ''} at a time"
@@ -94,7 +95,7 @@ class MemoryChoice:
             ways.append("another guidance than posterior_gradient")
         if self.plan.dtype == "float32":
             ways.append("dtype bfloat16")
-        return f"{stage} would take {', or '.join(ways)}"
+        return f"{stage} would need {', or '.join(ways)}"
 
 
 def choose_settings(plan: MemoryPlan, available: int, tiles: Tiles | None = None) -> MemoryChoice:
@@ -134,12 +135,12 @@ def choose_memory(plan: MemoryPlan, available: int, tiles: Tiles | None = None) 
 
 
 def gib_words(num_bytes: float) -> str:
-    """A number of bytes as GPUs are sold: 24 GiB, 7.5 GiB."""
-    return f"{num_bytes / 2**30:.1f}".removesuffix(".0") + " GiB"
+    """A number of bytes as GPUs are sold: 24 GiB, 7.5 GiB; MiB below 1 GiB."""
+    return size_words(num_bytes) if num_bytes < 2**30 else f"{num_bytes / 2**30:.1f}".removesuffix(".0") + " GiB"
 
 
 def stage_bytes(plan: MemoryPlan, settings: MemorySettings, tiles: Tiles | None = None) -> dict[str, int]:
-    """Bytes on the GPU in each stage: prompt, encoding, denoising, decoding; and gradient, if there are tiles for it."""
+    """Bytes on the GPU in each stage: prompt, encoding, denoising, decoding; and gradient, if there are tiles."""
     resident = resident_bytes(plan, settings.offload)
     activations = {
         "prompt": 0,

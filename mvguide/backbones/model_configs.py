@@ -108,26 +108,40 @@ def read_model_configs(name: str | Path) -> ModelConfigs:
         ModelError: no such model, or one that mvguide has no backbone for, or configs that cannot be read.
     """
     folder = find_model(name)
-    if not is_folder(folder):
-        for short, path in published_models().items():
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if str(name) == short or (str(name) in document["hub_ids"] and _cached_folder(str(name)) is None):
-                return _collect(str(name), document["model_index"], document["configs"], document["size"])
-        cached = _cached_folder(str(name))
-        if cached is None:
-            raise ModelError(
-                f"model {str(name)[:200]!r} is neither a folder nor in the local cache, and its configs do not come "
-                f"with mvguide; give a folder, download it first, or name one of {', '.join(published_models())}"
-            )
-        folder = cached
+    if is_folder(folder):
+        return _read_folder(folder, str(name))
+    cached, published = _cached_folder(str(name)), _published(str(name))
+    # A look at a model's size leaves only some of its configs in the cache.
+    if cached is not None and all(
+        is_file(cached / part / "config.json") for part in (published or {}).get("configs", ())
+    ):
+        return _read_folder(cached, str(name))
+    if published is None:
+        raise ModelError(
+            f"model {str(name)[:200]!r} is neither a folder nor in the local cache, and its configs do not come with "
+            f"mvguide; give a folder, download the model first, or name one of {', '.join(published_models())}"
+        )
+    return _collect(str(name), published["model_index"], published["configs"], published["size"])
+
+
+def _published(name: str) -> dict[str, Any] | None:
+    """What comes with mvguide of a model, by short name or hub id."""
+    for short, path in published_models().items():
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if name == short or name in document["hub_ids"]:
+            return document
+    return None
+
+
+def _read_folder(folder: Path, name: str) -> ModelConfigs:
     if not is_file(folder / _INDEX):
         raise ModelError(
             f"folder {folder} is not a model in diffusers layout (its {_INDEX} is missing); give the folder that "
             "save_pretrained wrote"
         )
     index = read_config(folder / _INDEX)
-    configs = {part: read_config(folder / part / "config.json") for part in _parts(str(name), index)}
-    return _collect(str(name), index, configs, None)
+    configs = {part: read_config(folder / part / "config.json") for part in _parts(name, index)}
+    return _collect(name, index, configs, None)
 
 
 def _collect(name: str, index: Mapping[str, Any], configs: Mapping[str, Any], size: list[int] | None) -> ModelConfigs:

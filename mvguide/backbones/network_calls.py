@@ -26,9 +26,7 @@ def svd_inputs(config: Config, x: Tensor, dtype: torch.dtype, batch: int) -> Inp
 
 def wan_inputs(config: Config, x: Tensor, dtype: torch.dtype, batch: int) -> Inputs:
     """Wan; a model without a condition beside x has the picture in it, and a timestep for each token."""
-    frames, rows, columns = (
-        side // patch for side, patch in zip(x.shape[2:], config["patch_size"], strict=True)
-    )
+    frames, rows, columns = (side // patch for side, patch in zip(x.shape[2:], config["patch_size"], strict=True))
     hidden = _with_condition(config, x, dtype)
     beside = hidden.shape[1] > x.shape[1]
     inputs = {

@@ -1,10 +1,11 @@
 """``mvguide plan``."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 import torch
 
-from mvguide.backbones.memory_plan import MemoryPlan, plan_memory
+from mvguide.backbones.memory_plan import Coding, MemoryPlan, plan_memory
 from mvguide.backbones.memory_settings import MemoryChoice, Tiles, choose_settings, gib_words
 from mvguide.backbones.model_configs import read_model_configs
 from mvguide.backbones.pretrained import DTYPES
@@ -27,8 +28,8 @@ def plan(config: PlanConfig) -> MemoryChoice | None:
     found = plan_memory(configs, num_frames=frames, width=width, height=height, dtype=DTYPES.get(config.dtype))
     tiles = gradient_tiles(found)
     print(f"model {found.model}: {frames} frames of {width} x {height}, {found.dtype}; predicted GiB on the GPU")
-    for part, how, size_in_bytes in _rows(found, tiles):
-        print(f"{part:20}{how:48}{size_in_bytes / 2**30:8.2f}")
+    for part, ways, sizes in _rows(found, tiles):
+        print(f"{part:20}{ways:44}" + "".join(f"{size / 2**30:8.2f}" for size in sizes))
     if available is None:
         print("no GPU here; give its memory with --vram, in GiB, for settings that fit")
         return None
@@ -42,7 +43,7 @@ def gradient_tiles(found: MemoryPlan) -> Tiles:
     rows, columns = found.cells
     counts = [count for count in TILES if found.tiles and count <= min(rows, columns)] or [1]
     tiles = {count: make_tiles(rows, columns, count)[0] for count in counts}
-    return {count: tuple(tile.weight.shape) for count, tile in tiles.items()}
+    return {count: (tile.weight.shape[0], tile.weight.shape[1]) for count, tile in tiles.items()}
 
 
 def _available(vram: float | None) -> int | None:
@@ -54,29 +55,28 @@ def _available(vram: float | None) -> int | None:
     return int(vram * 2**30)
 
 
-def _rows(found: MemoryPlan, tiles: Tiles) -> list[tuple[str, str, int]]:
-    """Lines of the table: part, how it is run, bytes."""
-    rows = [("weights", part, size) for part, size in found.weights.items()]
-    halves = {2: "both halves of guidance in one call", 1: "one half" if len(found.network) > 1 else "one call"}
-    rows += [("network", halves[batch], size) for batch, size in found.network.items()]
-    for part, coding, words in (
-        ("encoding", found.encoding, ""),
-        ("decoding", found.decoding, ""),
-        ("decoding", found.decoding_float32, ", in float32 if that overflows"),
-    ):
-        for (frames, tiled), size in coding.items():
-            how = "in tiles" if tiled else "whole video" if frames == found.num_frames else f"{frames} at a time"
-            rows.append((part, how + words, size))
-    for checkpointing in (False, True):
-        how = "checkpointing" if checkpointing else "no checkpointing"
-        for count, tile in tiles.items():
-            if count == 1 or checkpointing:
-                what = how if count == 1 else f"{how}, {count} tiles of {tile[1]} x {tile[0]} cells"
-                rows.append(("posterior gradient", what, found.gradient_bytes(checkpointing, *tile)))
-    # A part is named once, at its first line.
-    return [(part if part != before else "", how, size) for (part, how, size), before in zip(
-        rows, ["", *(part for part, _, _ in rows)], strict=False
-    )]
+def _rows(found: MemoryPlan, tiles: Tiles) -> list[tuple[str, str, Iterable[int]]]:
+    """Lines of the table: part, the ways to run it, and bytes of each."""
+    rows: list[tuple[str, str, Iterable[int]]] = [
+        ("weights" if not index else "", part, [size]) for index, (part, size) in enumerate(found.weights.items())
+    ]
+    ways = "guidance in one call; in two (cfg_chunked)" if len(found.network) > 1 else "one call"
+    rows.append(("network", ways, found.network.values()))
+    rows.append(("encoding", _coding_words(found, found.encoding), found.encoding.values()))
+    rows.append(("decoding", _coding_words(found, found.decoding), found.decoding.values()))
+    if found.decoding_float32:
+        rows.append(("", "in float32, where 16 bits overflow", found.decoding_float32.values()))
+    rows.append(("posterior gradient", "no checkpointing", [found.gradient[False]]))
+    counts = ", ".join(map(str, tiles)) + " tiles" if len(tiles) > 1 else ""
+    on_tiles = [found.gradient_bytes(True, *tile) for tile in tiles.values()]
+    rows.append(("", f"checkpointing; {counts}".removesuffix("; "), on_tiles))
+    return rows
+
+
+def _coding_words(found: MemoryPlan, coding: Mapping[Coding, int]) -> str:
+    if found.tiles:  # a VAE that takes frames one by one
+        return ", ".join(str(frames) for frames, _ in coding) + " frames at a time"
+    return "whole video; in tiles" if len(coding) > 1 else "whole video"
 
 
 def _sentence(choice: MemoryChoice) -> str:
@@ -85,6 +85,6 @@ def _sentence(choice: MemoryChoice) -> str:
     if not choice.missing:
         return f"{card} is enough: {choice.words()}; at most {needed} at one time"
     return (
-        f"{card} is {gib_words(choice.missing)} too little even with {choice.words()}: {needed} at one time, and a tenth "
-        f"is to be left free; {choice.way_out()}"
+        f"{card} is {gib_words(choice.missing)} too little even with {choice.words()}: {needed} at one time, and a "
+        f"tenth is to be left free; {choice.way_out()}"
     )
