@@ -1,4 +1,4 @@
-"""The command line: ``mvguide render | preview | demo | evaluate | compare | plan | search-hypers | sigmas``."""
+"""The command line: ``mvguide render | decode | preview | demo | evaluate | compare | plan | search-hypers | sigmas``."""
 
 import argparse
 import errno
@@ -34,6 +34,9 @@ class Command:
 COMMANDS = {
     "render": Command(
         "render_options:RenderConfig", "rendering:render", "Render a camera move through a picture, as a video."
+    ),
+    "decode": Command(
+        "render_options:DecodeConfig", "rendering:decode", "Decode the latents that a render kept.", ("latents", "?")
     ),
     "preview": Command(
         "input_options:PreviewConfig", "previewing:preview", "Show what a camera move will see, without a model."

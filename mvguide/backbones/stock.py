@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes, weights_digest
 from mvguide.backbones.native_size import NativeSize, native_size
+from mvguide.backbones.offload import check_gradient, free_networks, offload_of
 from mvguide.backbones.schedulers import StockScheduler, stock_scheduler
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import NoisePath
@@ -292,6 +293,14 @@ class StockBackbone:
             video = self.decode_video(x.to(self.device))
         return self._processor.denormalize(video.float()).clamp(0, 1).cpu()
 
+    def decode_bytes(self, height: int, width: int) -> None:
+        """The VAE takes the video as a whole, in chunks of its own."""
+        return
+
+    def free(self) -> None:
+        """With offload, take every network off the GPU."""
+        free_networks(self.pipe)
+
     # Inside.
 
     def _latent_channels(self) -> int:
@@ -307,7 +316,7 @@ class StockBackbone:
     @contextmanager
     def _encoders_here(self) -> Iterator[None]:
         """With the encoders of prompt and picture on the device; afterwards they leave its memory to the network."""
-        moved = self.device.type != "cpu" and not getattr(self.pipe, "_all_hooks", None)
+        moved = self.device.type != "cpu" and offload_of(self.pipe) == "none"
         encoders = self._modules(*_ENCODERS) if moved else []
         for module in encoders:
             module.to(self.device)
@@ -316,7 +325,7 @@ class StockBackbone:
         finally:
             for module in encoders:
                 module.to("cpu")
-            self.pipe.maybe_free_model_hooks()
+            self.free()
 
 
 @dataclass(frozen=True)
@@ -362,6 +371,7 @@ class StockDenoiser:
 
     def for_gradient(self, checkpointing: bool = True) -> "StockDenoiser":
         """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
+        check_gradient(self.backbone.pipe.transformer)
         conditioning = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
         return replace(self, conditioning=conditioning, checkpointing=checkpointing)
 

@@ -7,6 +7,7 @@ import torch
 
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.native_size import read_native_size
+from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import choose_device, find_model
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
@@ -145,7 +146,7 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     for name, value in (("steps", config.steps), ("fps", config.fps), ("chunk", config.chunk)):
         at_least_one(name, 1 if value is None else value)
     size_of(config)
-    choose_device(config.device)
+    check_offload(config.offload, choose_device(config.device))
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = load_sigmas(config.sigmas) if config.sigmas else steps
     inputs = load_inputs(config, say)

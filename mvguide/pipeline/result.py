@@ -2,8 +2,8 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,47 +13,26 @@ from torch import Tensor
 
 from mvguide.cameras.colmap_text import write_colmap
 from mvguide.cameras.transforms import write_transforms
-from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.drawing.sheets import mark_holes, video_sheet
 from mvguide.drawing.table_plot import plot_table
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
 from mvguide.files.video import write_video
-from mvguide.geometry.camera import Camera
-from mvguide.tables.table import LambdaTable
-from mvguide.views.view import View, scene_points
-from mvguide.views.warps import Warps
+from mvguide.pipeline.latents import LATENTS, DenoisedRun
+from mvguide.views.view import scene_points
 
 REPORTED_PACKAGES = ("mvguide", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "imageio-ffmpeg")
 
 
-@dataclass(frozen=True, repr=False)
-class Result:
-    """A rendered trajectory.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result(DenoisedRun):
+    """A rendered trajectory: a run and its frames.
 
     Args:
         frames: ``[F, 3, H, W]`` float32 in [0, 1] on the CPU.
-        warps: the views as each camera sees them.
-        view: the input view that the model was conditioned on, at the video's size.
-        views: all input views, as given.
-        trajectory: F cameras at the video's size.
-        schedule: noise levels of the run.
-        table: weights of the run; None without guidance.
-        latents: clean latents ``[1, F, C, h, w]``.
-        settings: of the run, in plain values.
-        seconds: time of each stage.
     """
 
     frames: Tensor
-    warps: Warps
-    view: View
-    views: Sequence[View]
-    trajectory: Camera
-    schedule: SigmaSchedule
-    table: LambdaTable | None
-    latents: Tensor
-    settings: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """One line: a video, and what made it."""
@@ -95,7 +74,14 @@ class Result:
         notes = [f"{100 * share:.0f}% seen" for share in self.warps.seen.tolist()]
         return video_sheet(rows, notes)
 
-    def save(self, folder: str | Path, fps: int | None = None, command: Mapping[str, Any] | None = None) -> Path:
+    def save(
+        self,
+        folder: str | Path,
+        fps: int | None = None,
+        command: Mapping[str, Any] | None = None,
+        *,
+        keep_latents: bool = False,
+    ) -> Path:
         """Write everything to a folder, whole or not at all.
 
         ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a view), ``confidence/`` (0 ... 255),
@@ -107,6 +93,7 @@ class Result:
             folder: to write; an older result in it is replaced.
             fps: frames per second of the films; those of the conditioning by default.
             command: settings of the command that made the result, for the report.
+            keep_latents: write ``latents.safetensors`` too, to decode again.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -114,7 +101,7 @@ class Result:
         fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
         names = [f"{index:04d}.png" for index in range(len(self.frames))]
         stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence", "warps")]
-        stale += ["lambda_table.npz", "lambda_table.png"]
+        stale += ["lambda_table.npz", "lambda_table.png", LATENTS]
         with output_folder(folder, stale=stale) as out:
             parts = {"images": self.frames, "masks": self.warps.visible, "confidence": self.warps.confidence}
             parts["warps"] = self.warps.image
@@ -133,5 +120,7 @@ class Result:
                 self.table.save(out / "lambda_table.npz")
                 columns = "frame" if self.table.num_frames == len(self.frames) else "latent frame"
                 plot_table(self.table, out / "lambda_table.png", columns)
+            if keep_latents:
+                self.save_latents(out / LATENTS, command)
             (out / "report.json").write_text(json.dumps(self.report(command), indent=2) + "\n")
         return Path(folder)
