@@ -1,4 +1,4 @@
-"""The command line: ``mvguide render | decode | preview | demo | evaluate | compare | plan | search-hypers | sigmas``."""
+"""Command line: ``mvguide render | decode | preview | demo | evaluate | compare | plan | search-hypers | sigmas``."""
 
 import argparse
 import errno

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Literal
 
 from mvguide.backbones.memory_plan import Coding, MemoryPlan
+from mvguide.backbones.offload import Offload
 from mvguide.memory import size_words
 
 HEADROOM = 0.1
@@ -28,7 +28,7 @@ class MemorySettings:
         tiles: number of tiles that the gradient is computed on.
     """
 
-    offload: Literal["none", "model", "group"]
+    offload: Offload
     encode: Coding
     decode: Coding
     cfg_chunked: bool = False
@@ -153,7 +153,7 @@ def stage_bytes(plan: MemoryPlan, settings: MemorySettings, tiles: Tiles | None 
     return {stage: resident[stage] + size for stage, size in activations.items()}
 
 
-def resident_bytes(plan: MemoryPlan, offload: str) -> dict[str, int]:
+def resident_bytes(plan: MemoryPlan, offload: Offload) -> dict[str, int]:
     """Bytes of weights on the GPU in each stage.
 
     Without offload all are there while prompt and pictures are encoded. Then a model that reads text sends its encoders

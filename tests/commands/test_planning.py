@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,8 @@ def test_without_a_gpu_the_sentence_asks_for_its_size(
 
 
 def test_the_gradient_counts_only_where_it_is_the_guidance(capsys: pytest.CaptureFixture[str]) -> None:
-    size = {"num_frames": 8, "width": 256, "height": 128, "vram": 0.15}
-    plain, steered = plan(PlanConfig(**size)), plan(PlanConfig(**size, guidance="posterior_gradient"))
+    config = PlanConfig(num_frames=8, width=256, height=128, vram=0.15)
+    plain, steered = plan(config), plan(replace(config, guidance="posterior_gradient"))
     assert plain is not None
     assert steered is not None
     assert "gradient" not in plain.stages
