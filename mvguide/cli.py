@@ -1,4 +1,4 @@
-"""The command line: ``mvguide render | decode | preview | demo | evaluate | compare | search-hypers | sigmas``."""
+"""Command line: ``mvguide render | decode | preview | demo | evaluate | compare | plan | search-hypers | sigmas``."""
 
 import argparse
 import errno
@@ -53,6 +53,9 @@ COMMANDS = {
     ),
     "compare": Command(
         "score_options:CompareConfig", "scoring:compare", "Put several results side by side.", ("results", "+")
+    ),
+    "plan": Command(
+        "plan_options:PlanConfig", "planning:plan", "Predict the memory of a render on a GPU, without the weights."
     ),
     "search-hypers": Command(
         "table_options:SearchConfig", "searching:search_hypers", "Search the parameters of a lambda table."

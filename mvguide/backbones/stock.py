@@ -26,7 +26,7 @@ from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Solver
 from mvguide.diffusion.time_grid import TimeGrid
-from mvguide.errors import ConfigError, InputError, ModelError
+from mvguide.errors import ConfigError, ModelError
 
 Call = dict[str, Any]
 _BATCHED = ("hidden_states", "encoder_hidden_states", "encoder_attention_mask", "timestep")
@@ -218,25 +218,10 @@ class StockBackbone:
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
         """``[1, L, C, h, w]``. Raises InputError for sizes or frames that VAE and network cannot take."""
-        latent_frames, native = self.grid.latent_frames(num_frames), self.native_size
-        if num_frames < 2:
-            raise InputError(
-                f"num_frames is {num_frames}; a video of model {self.name} has at least {self.grid.ratio + 1}"
-            )
-        unit = native.vae_scale_factor * native.multiple
-        if height < 1 or width < 1 or height % unit or width % unit:
-            nearest = [max(1, round(size / unit)) * unit for size in (width, height)]
-            raise InputError(
-                f"video size {width} x {height} (width x height) is not divisible by {unit}, the pixels of a token of "
-                f"model {self.name}; use {nearest[0]} x {nearest[1]}"
-            )
-        if native.only is not None and (width, height) != native.only:
-            raise InputError(
-                f"video size is {width} x {height}, but model {self.name} knows {native.only[0]} x {native.only[1]} "
-                "alone; leave width and height out"
-            )
-        channels = int(self._latent_channels())
-        return 1, latent_frames, channels, height // native.vae_scale_factor, width // native.vae_scale_factor
+        native = self.native_size
+        native.check(self.name, num_frames, height, width)
+        channels, factor = int(self._latent_channels()), native.vae_scale_factor
+        return 1, self.grid.latent_frames(num_frames), channels, height // factor, width // factor
 
     @torch.no_grad()
     def prepare(
