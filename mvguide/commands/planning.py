@@ -2,16 +2,28 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from mvguide.backbones.memory_plan import Coding, MemoryPlan, plan_memory
-from mvguide.backbones.memory_settings import MemoryChoice, Tiles, choose_settings, gib_words
+from mvguide.backbones.memory_settings import (
+    MemoryChoice,
+    MemorySettings,
+    Tiles,
+    choose_memory,
+    choose_settings,
+    gib_words,
+    stage_bytes,
+)
 from mvguide.backbones.model_configs import read_model_configs
 from mvguide.backbones.pretrained import DTYPES
-from mvguide.commands.speaking import size_of
+from mvguide.commands.speaking import Say, size_of
 from mvguide.config.plan_options import PlanConfig
-from mvguide.errors import ConfigError
+from mvguide.config.render_options import RenderConfig
+from mvguide.errors import ConfigError, ModelError
+from mvguide.geometry.camera import Camera
 from mvguide.guidance.tiles import make_tiles
 
 TILES = (1, 2, 4, 9)
@@ -36,6 +48,63 @@ def plan(config: PlanConfig) -> MemoryChoice | None:
     choice = choose_settings(found, available, tiles if config.guidance == "posterior_gradient" else None)
     print(_sentence(choice))
     return choice
+
+
+def fit_memory(config: RenderConfig, trajectory: Camera, available: int | None, say: Say) -> RenderConfig:
+    """The settings of a render with those of memory chosen for a GPU; one line says what was chosen.
+
+    With ``memory given`` the settings stay as they are, and the line says what would fit where they may not.
+
+    Args:
+        config: the settings.
+        trajectory: F cameras of the video, at the size of the pictures.
+        available: bytes of the GPU that are free; None on the CPU, where nothing is planned.
+        say: prints the line.
+
+    Raises:
+        ModelError: with ``memory auto``: nothing is known of the model's size without loading it.
+        InputError: frames or a size that the model does not take.
+    """
+    if available is None:
+        return config
+    try:
+        configs = read_model_configs(config.model)
+    except ModelError:
+        if config.memory == "auto":
+            raise
+        return config
+    size = size_of(config) or configs.native_size.default_size(trajectory.width, trajectory.height)
+    gradient = config.guidance.kind == "posterior_gradient"
+    dtype = DTYPES.get(config.dtype)
+    found = plan_memory(
+        configs, num_frames=len(trajectory), width=size[0], height=size[1], dtype=dtype, gradient=gradient
+    )
+    tiles = gradient_tiles(found) if gradient else None
+    chosen, line = choose_memory(found, available, tiles)
+    if config.memory == "given":
+        as_given = MemorySettings(
+            config.offload,
+            next(iter(found.encoding)),
+            next(iter(found.decoding)),
+            config.cfg_chunked,
+            config.guidance.guide().checkpointing if gradient else False,  # type: ignore[attr-defined]
+        )
+        needed = max(stage_bytes(found, as_given, tiles).values())
+        if needed > available:
+            say(f"{line} would fit; these settings may need {gib_words(needed)}: give --memory auto")
+        return config
+    say(line)
+    guidance = config.guidance
+    if gradient:
+        of_gradient: Any = {"checkpointing": chosen.checkpointing, "tiles": chosen.tiles}  # fields made by options_of
+        guidance = replace(guidance, **of_gradient)
+    return replace(
+        config,
+        offload=chosen.offload,
+        cfg_chunked=chosen.cfg_chunked,
+        chunk=min(chosen.encode[0], chosen.decode[0]),
+        guidance=guidance,
+    )
 
 
 def gradient_tiles(found: MemoryPlan) -> Tiles:

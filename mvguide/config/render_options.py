@@ -93,6 +93,8 @@ class RenderConfig(InputConfig, ModelOptions):
         cfg_min: classifier-free guidance of the first frame; the model's own default if unset (SVD: 1).
         cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         cfg_chunked: its two halves one after the other; half the memory of activations.
+        memory: auto chooses offload, chunk, cfg_chunked, and checkpointing and tiles of the gradient for the memory of
+            the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
         seed: random seed for the noise; the same seed gives the same video.
         save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 10 MB a frame of
             1024 x 576.
@@ -112,6 +114,7 @@ class RenderConfig(InputConfig, ModelOptions):
     cfg_min: float | None = None
     cfg_max: float | None = None
     cfg_chunked: bool = False
+    memory: Literal["given", "auto"] = "given"
     seed: int = 0
     save_latents: bool = False
     out: str = "out/render"

@@ -11,11 +11,14 @@ import torch
 from mvguide.backbones.memory_plan import plan_memory
 from mvguide.backbones.model_configs import published_models, read_model_configs
 from mvguide.cli import main
-from mvguide.commands.planning import gradient_tiles, plan
-from mvguide.config.parsing import make_parser
+from mvguide.commands.planning import fit_memory, gradient_tiles, plan
+from mvguide.config.parsing import make_parser, parse
 from mvguide.config.plan_options import PlanConfig
+from mvguide.config.render_options import RenderConfig
+from mvguide.errors import ModelError
 from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.tiles import make_tiles
+from mvguide.scenes import packaged_scene
 
 
 def run(*arguments: str) -> int:
@@ -100,3 +103,39 @@ def test_the_example_of_the_docs_is_what_the_command_prints(capsys: pytest.Captu
     command, printed = re.findall(r"```(?:sh|text)\n(.*?)```", page, re.DOTALL)[:2]
     assert main(shlex.split(command)[1:]) == 0
     assert capsys.readouterr().out == printed
+
+
+def fitted(vram: float | None, *words: str) -> tuple[RenderConfig, list[str]]:
+    """Settings of a render of 8 frames of 256 x 128 on a GPU with so many GiB free, and what was said."""
+    arguments = ["--model", "tiny", "--width", "256", "--height", "128", *words]
+    config = parse(make_parser(RenderConfig), RenderConfig, arguments)
+    view = packaged_scene().load(8)
+    said: list[str] = []
+    return fit_memory(config, view[1], None if vram is None else int(vram * 2**30), said.append), said
+
+
+def test_memory_auto_chooses_the_settings_of_a_render() -> None:
+    large, said = fitted(8, "--memory", "auto")
+    assert (large.offload, large.cfg_chunked, large.chunk) == ("none", False, 8)
+    assert said == ["memory: 8 GiB, using everything on the GPU, the whole video decoded at once"]
+    small, said = fitted(0.06, "--memory", "auto")
+    assert small.offload != "none" or small.chunk == 1
+    assert small.cfg_chunked
+    assert said[0].startswith("memory: 61 MiB, using ")
+    steered, _ = fitted(0.15, "--memory", "auto", "--guidance.kind", "posterior_gradient")
+    assert steered.guidance.guide().checkpointing  # type: ignore[attr-defined]
+
+
+def test_settings_that_are_given_stay_and_what_does_not_fit_is_said() -> None:
+    config, said = fitted(8)
+    assert (config.offload, config.chunk, said) == ("none", None, [])
+    config, said = fitted(0.06)
+    assert (config.offload, config.chunk) == ("none", None)
+    assert re.fullmatch(r"memory: 61 MiB, using .* these settings may need .* MiB: give --memory auto", said[0])
+
+
+def test_nothing_is_planned_on_the_cpu_or_for_an_unknown_model() -> None:
+    assert fitted(None, "--memory", "auto")[1] == []
+    assert fitted(8, "--model", "some/unknown")[1] == []
+    with pytest.raises(ModelError, match="some/unknown"):
+        fitted(8, "--model", "some/unknown", "--memory", "auto")
