@@ -94,7 +94,7 @@ class RenderConfig(InputConfig, ModelOptions):
         cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         cfg_chunked: its two halves one after the other; half the memory of activations.
         seed: random seed for the noise; the same seed gives the same video.
-        save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 10 MB a frame of
+        save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 13 MB a frame of
             1024 x 576.
         out: folder for the results.
     """
