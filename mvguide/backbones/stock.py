@@ -349,6 +349,8 @@ class StockDenoiser:
         guided = bool(scale.max() > 1) and len(self.conditioning.calls) > 1
         calls = self.conditioning.calls[: 2 if guided else 1]
         recompute = self.checkpointing and torch.is_grad_enabled()
+        if x.requires_grad:
+            check_gradient(network)
         with _checkpointed(network) if recompute else nullcontext():
             outputs = [self._evaluate(network, given, sigma, call) for call in calls]
         output = mix_guidance(outputs[0], outputs[1], scale) if guided else outputs[0]
@@ -371,7 +373,6 @@ class StockDenoiser:
 
     def for_gradient(self, checkpointing: bool = True) -> "StockDenoiser":
         """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
-        check_gradient(self.backbone.pipe.transformer)
         conditioning = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
         return replace(self, conditioning=conditioning, checkpointing=checkpointing)
 

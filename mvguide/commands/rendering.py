@@ -10,7 +10,7 @@ from mvguide.commands.job import read_job
 from mvguide.commands.speaking import JobBar, Say, at_least_one, speaker
 from mvguide.config.command_line import command_line
 from mvguide.config.parsing import load_settings
-from mvguide.config.render_options import DecodeConfig, DemoConfig, RenderConfig
+from mvguide.config.render_options import DecodeConfig, DemoConfig, ModelOptions, RenderConfig
 from mvguide.decoding import is_folder
 from mvguide.errors import DecodeError, InputError
 from mvguide.files.atomic import claim_folder
@@ -32,6 +32,9 @@ STAGES = {
     "writing": 3,
 }
 """Stages of a render, and how many denoising steps of the embedded model each takes, roughly."""
+
+KEPT = ("dtype", "variant", "chunk")
+"""Settings of a render that hold for decoding it later, unless others are given."""
 
 DECODE_STAGES = {"reading": 1, "loading the model": 4, "decoding": 10, "writing": 3}
 
@@ -110,23 +113,25 @@ def _decode(config: DecodeConfig, say: Say, bar: JobBar) -> Result:
         raise InputError(f"no latents were given; give a result folder that has {LATENTS}, or that file")
     file = Path(config.latents)
     file = file / LATENTS if is_folder(file) else file
-    at_least_one("chunk", 1 if config.chunk is None else config.chunk)
     device = choose_device(config.device)
     offload = check_offload(config.offload, device)
     run, command = load_latents(file)
+    before = load_settings(ModelOptions, **{name: command.get(name) for name in KEPT if command.get(name) is not None})
+    chunk = before.chunk if config.chunk is None else config.chunk
+    at_least_one("chunk", 1 if chunk is None else chunk)
     with claim_folder(config.out or file.parent) as out:
         bar.begin("loading the model")
         pipe = MultiViewPipeline.from_pretrained(
             _model(config, run),
             device=config.device,
-            dtype=config.dtype if config.dtype != "auto" else command.get("dtype", "auto"),
-            variant=config.variant or command.get("variant"),
+            dtype=before.dtype if config.dtype == "auto" else config.dtype,
+            variant=config.variant or before.variant,
             # The network is not needed: it waits in memory.
             offload="model" if offload == "none" and device.type != "cpu" else offload,
         )
         bar.begin("decoding")
         try:
-            result = pipe.decode(run, config.chunk or command.get("chunk"))
+            result = pipe.decode(run, chunk)
         except DecodeError as error:
             raise DecodeError(f"{error} in {file}; decode them on another device: --device cpu", run) from None
         bar.begin("writing")

@@ -96,7 +96,7 @@ class RenderConfig(InputConfig, ModelOptions):
         memory: auto chooses offload, chunk, cfg_chunked, and checkpointing and tiles of the gradient for the memory of
             the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
         seed: random seed for the noise; the same seed gives the same video.
-        save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 10 MB a frame of
+        save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 13 MB a frame of
             1024 x 576.
         out: folder for the results.
     """
