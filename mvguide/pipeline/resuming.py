@@ -30,7 +30,7 @@ _NO_SETTINGS = ("model", "views", "schedule", "device", "dtype", "threads", "con
 
 
 @contextmanager
-def kept(
+def keep_state(
     checkpoint: Checkpoint | None,
     settings: Mapping[str, Any],
     denoiser: Denoiser,

@@ -35,8 +35,8 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Files of a result but its report, which has times."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "report.json"]
+    """Files of a result but its reports, which have times."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.stem != "report"]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 

@@ -19,7 +19,7 @@ from mvguide.backbones.svd import SvdBackbone
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.sampler import LoopState, Progress
 from mvguide.diffusion.solvers import FirstOrder, Heun, Step
-from mvguide.errors import ConfigError, FileError, OutputError
+from mvguide.errors import ConfigError, FileError, OutOfMemoryError, OutputError
 from mvguide.geometry.camera import Camera
 from mvguide.pipeline.checkpoint import read_checkpoint, settings_hash
 from mvguide.scenes import packaged_scene
@@ -211,6 +211,17 @@ def test_without_a_file_it_starts_from_the_beginning(pipe: MultiViewPipeline, co
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_is_out_of_memory_keeps_its_last_finished_step(
+    pipe: MultiViewPipeline, context: Context, tmp_path: Path
+) -> None:
+    """It can go on with more memory, or on another device."""
+    checkpoint = Checkpoint(tmp_path / "state.safetensors", every=100)
+    watch = stop_after(2, torch.OutOfMemoryError)
+    with pytest.raises(OutOfMemoryError, match="denoising 3 frames"):
+        pipe.sample(context, context.search_table(), checkpoint=checkpoint, watch=watch)
+    assert checkpoint.saved().index == 2  # type: ignore[union-attr]
+
+
 def test_an_error_of_the_run_itself_keeps_no_new_state(
     pipe: MultiViewPipeline, context: Context, tmp_path: Path
 ) -> None:
@@ -237,7 +248,7 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "seed": ({"generator": torch.Generator().manual_seed(6)}, r"in seed \(5 there, 6 here\), noise;"),
     "size": ({"size": (32, 16)}, r"size \(\[16, 16\] there, \[32, 16\] here\)"),
     "hole_radius": ({"hole_radius": 1}, r"hole_radius \(0 there, 1 here\)"),
-    "chunk": ({"chunk": 2}, r"in chunk \(8 there, 2 here\);"),
+    "chunk": ({"chunk": 2}, r"in chunk \(None there, 2 here\);"),
     "cfg": ({"conditioning": ConditioningOptions(FRAMES, cfg_max=2.0)}, r"in cfg_max \(3\.0 there, 2\.0 here\);"),
 }
 
