@@ -139,7 +139,10 @@ class RenderConfig(SamplingConfig, ConditioningConfig, ModelOptions, InputConfig
     """Render a camera move through an image, as a video.
 
     Args:
-        guidance: how the warped view steers the model.
+        guidance: guidance of the model by the warped views.
+        checkpoint_every: number of steps after which the run is written to checkpoint.safetensors in the result folder,
+            again and again; the finished result removes it.
+        resume: go on from checkpoint.safetensors, to the same video as if the run had never stopped.
         save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 13 MB a frame of
             1024 x 576.
         out: folder for the results.
@@ -157,6 +160,8 @@ class RenderConfig(SamplingConfig, ConditioningConfig, ModelOptions, InputConfig
     )
 
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    checkpoint_every: int | None = None
+    resume: bool = False
     save_latents: bool = False
     out: str = "out/render"
 

@@ -113,7 +113,7 @@ def test_headings_are_bold_on_a_terminal_unless_plain_text_is_asked_for(
     monkeypatch.setattr(sys, "stdout", Terminal())
     with pytest.raises(SystemExit):
         cli.main(["sigmas", "make", "--help"])
-    text = sys.stdout.getvalue()  # type: ignore[attr-defined]
+    text = sys.stdout.getvalue()  # type: ignore[union-attr]
     assert begins in text.splitlines()
     assert ("\033" in text) == (not variables)
 
