@@ -1,6 +1,6 @@
 """Video transformers, by their own stock pipelines: the pipeline prepares, the loop of mvguide denoises.
 
-The stock call runs until its first ``scheduler.step``. By then it has encoded prompt and picture, drawn the first
+The stock call runs until its first ``scheduler.step``. By then it has encoded prompt and image, drawn the first
 noise, and called its network; what the network was given is kept, and the call is stopped. Every later evaluation gives
 the network the same again, with another x and timestep. So a family is little more than the layout of its latents.
 """
@@ -97,7 +97,7 @@ class StockBackbone:
         return 0
 
     def arguments(self, options: ConditioningOptions, known: KnownFrames | None) -> Call:
-        """Arguments of the stock call besides picture, prompt, size, steps and generator."""
+        """Arguments of the stock call besides image, prompt, size, steps and generator."""
         return {"guidance_scale": options.cfg_max, "negative_prompt": options.negative_prompt}
 
     def timesteps(self, num_steps: int, shape: tuple[int, ...]) -> Call:
@@ -141,14 +141,14 @@ class StockBackbone:
         return self.pipe.vae.decode(latents, return_dict=False)[0]
 
     def encode_video(self, frames: Tensor) -> Tensor:
-        """Latents ``[1, L, C, h, w]`` in the units of x of pictures ``[F, 3, H, W]`` in [0, 1], lead and all."""
+        """Latents ``[1, L, C, h, w]`` in the units of x of images ``[F, 3, H, W]`` in [0, 1], lead and all."""
         pixels = self._processor.normalize(frames).transpose(0, 1)[None]
         latents = self.pipe.vae.encode(pixels.to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
         latents = self.normalise(latents.float()).transpose(1, 2)
         return torch.cat([latents[:, :1].expand(-1, self.grid.lead, -1, -1, -1), latents], dim=1)
 
     def decode_video(self, x: Tensor) -> Tensor:
-        """Pictures ``[F, 3, H, W]`` in [-1, 1] of latents ``[1, L, C, h, w]``; the lead is left out."""
+        """Images ``[F, 3, H, W]`` in [-1, 1] of latents ``[1, L, C, h, w]``; the lead is left out."""
         latents = self.denormalise(x.transpose(1, 2)[:, :, self.grid.lead :])
         return self.run_decoder(latents.to(self.pipe.vae.dtype))[0].transpose(0, 1)
 
@@ -231,7 +231,7 @@ class StockBackbone:
         generator: torch.Generator | None = None,
         known: KnownFrames | None = None,
     ) -> StockConditioning:
-        """Run the stock call on the picture ``[3, H, W]`` in [0, 1] until its first step, and keep what it made."""
+        """Run the stock call on the image ``[3, H, W]`` in [0, 1] until its first step, and keep what it made."""
         options, generator = self.with_defaults(options), generator or torch.Generator()
         height, width = picture.shape[-2:]
         shape = self.latent_shape(options.num_frames, height, width)
@@ -274,7 +274,7 @@ class StockBackbone:
 
     @torch.no_grad()
     def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
-        """Pictures ``[F, 3, H, W]`` in [0, 1] of one video to float32 latents ``[L, C, h, w]``, the mode of the VAE.
+        """Images ``[F, 3, H, W]`` in [0, 1] of one video to float32 latents ``[L, C, h, w]``, the mode of the VAE.
 
         Its frames depend on those before them, so they are encoded together; the VAE takes its own chunks.
         """
@@ -286,7 +286,7 @@ class StockBackbone:
 
     @torch.no_grad()
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
-        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU."""
+        """Clean latents ``[1, L, C, h, w]`` to images ``[F, 3, H, W]`` in [0, 1], float32 on the CPU."""
         # Some decoders draw noise of their own, from the process's generator: the same video must look the same again.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
@@ -315,7 +315,7 @@ class StockBackbone:
 
     @contextmanager
     def _encoders_here(self) -> Iterator[None]:
-        """With the encoders of prompt and picture on the device; afterwards they leave its memory to the network."""
+        """With the encoders of prompt and image on the device; afterwards they leave its memory to the network."""
         moved = self.device.type != "cpu" and offload_of(self.pipe) == "none"
         encoders = self._modules(*_ENCODERS) if moved else []
         for module in encoders:
