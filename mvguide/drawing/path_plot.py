@@ -15,7 +15,7 @@ _FRUSTA = 9
 def plot_path(path: str | Path, views: Sequence[Camera], trajectory: Camera, scene: tuple[Tensor, Tensor]) -> None:
     """Draw views (orange), path and some of its frusta (blue) and the scene's points from above and from the side.
 
-    "Above" is along the first view's own down axis, so that the picture is upright whatever the world's axes are.
+    "Above" is along the first view's own down axis, so that the image is upright whatever the world's axes are.
 
     Args:
         path: PNG.
@@ -59,7 +59,7 @@ def _into(world_to_camera: Tensor, points: Tensor) -> Tensor:
 
 
 def _frustum(camera: Camera, world_to_camera: Tensor, depth: float) -> Tensor:
-    """Closed line over the centre and the four corners of the picture at a depth, ``[N, 3]``."""
+    """Closed line over the centre and the four corners of the image at a depth, ``[N, 3]``."""
     width, height = float(camera.width), float(camera.height)
     corners = torch.tensor([[0, 0], [width, 0], [width, height], [0, height]], dtype=torch.float64)
     ends = camera.to("cpu", torch.float64).unproject(corners, torch.full((4,), depth, dtype=torch.float64))

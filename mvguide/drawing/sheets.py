@@ -53,7 +53,7 @@ def video_sheet(
         rows: title -> ``[F, 3, H, W]`` in [0, 1], all of one F and one size.
         notes: a word for each frame, written under its column.
         columns: frames to show; by default all of them, or 8 evenly spread.
-        tile: pixels of the longer side to which smaller pictures are enlarged, by whole pixels; large ones are reduced.
+        tile: pixels of the longer side to which smaller images are enlarged, by whole pixels; large ones are reduced.
         labels: names of the frames; their numbers by default.
 
     Returns:
