@@ -23,7 +23,7 @@ from mvguide.views.view import View
 
 SETTINGS = ("model", "guidance", "table", "solver", "steps", "seed", "seconds")
 UNLIKE = 18.0
-"""Pictures further apart than so many decibels, at 32 x 32 pixels, are not of the same scene and camera."""
+"""Images further apart than so many decibels, at 32 x 32 pixels, are not of the same scene and camera."""
 FIGURES = (*COLUMNS, "perceptual", *TEMPORAL, "registered", *CAMERA_FIGURES)
 
 
@@ -34,7 +34,7 @@ class Entry:
     Args:
         video: the result.
         figures: of its evaluation; empty where there is none.
-        truth: frame number -> true picture, where an evaluation keeps it.
+        truth: frame number -> true image, where an evaluation keeps it.
         given: numbers of frames that are input views.
     """
 
@@ -85,7 +85,7 @@ class Comparison:
 def compare_folders(folders: Sequence[str | Path], names: Sequence[str] | None = None) -> Comparison:
     """Read result folders and evaluation folders, and put them side by side.
 
-    Sizes may differ: pictures are brought to the first one's by covering and cropping. Numbers of frames may not.
+    Sizes may differ: images are brought to the first one's by covering and cropping. Numbers of frames may not.
 
     Args:
         folders: at least two.
@@ -152,7 +152,7 @@ def _titles(folders: Sequence[str | Path], names: Sequence[str] | None) -> list[
                 break
     twice = [title for title in titles if titles.count(title) > 1 or title == "truth"]
     if twice:
-        raise InputError(f"{twice[0]!r} does not tell the results apart; give each another name with --names")
+        raise InputError(f"{twice[0]!r} is the name of two results; give each another name with --names")
     return titles
 
 
@@ -191,7 +191,7 @@ def _other_truths(titles: Sequence[str], entries: Sequence[Entry]) -> list[str]:
 
 
 def _pictures_of_the_scene(entry: Entry, numbers: Sequence[int]) -> dict[int, Tensor]:
-    """Frame number -> picture of what is really there: true frames, or else the input views that frames show."""
+    """Frame number -> image of what is really there: true frames, or else the input views that frames show."""
     if entry.truth:
         return {number: read_pictures([entry.truth[number]])[0] for number in numbers if number in entry.truth}
     if entry.video.warp is None:
@@ -201,7 +201,7 @@ def _pictures_of_the_scene(entry: Entry, numbers: Sequence[int]) -> dict[int, Te
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
-    """PSNR of two pictures at 32 x 32, whichever of the two was cropped from the other's shape."""
+    """PSNR of two images at 32 x 32, whichever of the two was cropped from the other's shape."""
     sizes = ((a.shape[-1], a.shape[-2]), (b.shape[-1], b.shape[-2]))
     likeness = []
     for size in dict.fromkeys(sizes):
@@ -211,7 +211,7 @@ def _apart(a: Tensor, b: Tensor) -> float:
 
 
 def _differences(titles: Sequence[str], entries: Sequence[Entry]) -> list[str]:
-    """What makes figures or pictures of the entries hard to compare."""
+    """What makes figures or images of the entries hard to compare."""
     notes = []
     first = entries[0].video.size
     for title, entry in zip(titles, entries, strict=True):

@@ -80,16 +80,16 @@ def read_result(folder: str | Path) -> RenderedVideo:
 
 
 def read_pictures(paths: list[Path]) -> Tensor:
-    """Pictures of one size as ``[F, 3, H, W]`` in [0, 1].
+    """Images of one size as ``[F, 3, H, W]`` in [0, 1].
 
     Raises:
-        FileError: a picture that is missing or damaged, or unlike sizes.
+        FileError: an image that is missing or damaged, or unlike sizes.
     """
     pictures = [read_image(path) for path in paths]
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:
             raise FileError(
-                f"picture {path} is {picture.shape[2]} x {picture.shape[1]}, but {paths[0].name} beside it is "
+                f"image {path} is {picture.shape[2]} x {picture.shape[1]}, but {paths[0].name} beside it is "
                 f"{pictures[0].shape[2]} x {pictures[0].shape[1]}; all frames of a video have one size"
             )
     return torch.stack(pictures)

@@ -1,4 +1,4 @@
-"""An evaluation as a folder: figures for programs, tables and pictures for people."""
+"""An evaluation as a folder: figures for programs, tables and images for people."""
 
 import json
 import os
