@@ -34,7 +34,7 @@ class MaskOptions:
     confidence: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check everything that does not depend on the picture, before anything slow."""
+        """Check everything that does not depend on the image, before anything slow."""
         if self.mask is not None and self.mask not in get_args(MaskName):
             raise ConfigError(f"mask {self.mask!r} is not known; use one of {', '.join(get_args(MaskName))}")
         if self.cell_coverage is not None and not 0 < self.cell_coverage <= 1:
