@@ -87,14 +87,14 @@ class MultiViewPipeline:
         """Warp the views along the trajectory and encode what the model is conditioned on.
 
         Args:
-            views: V input pictures with depth and cameras: one or more of a still scene, or those of a video.
-            trajectory: F cameras of the first picture's size. A camera equal to a view's own is pinned to its picture.
+            views: V input images with depth and cameras: one or more of a still scene, or those of a video.
+            trajectory: F cameras of the first image's size. A camera equal to a view's own is pinned to its image.
             moments: which views show which frames: ``Moments.footage(len(views), F)`` for a video; by default every
                 view shows every frame, as in a still scene.
             schedule: N noise levels, or a number of steps of the model's own.
-            size: (width, height) of the video; by default the picture's shape at the model's trained area. The
-                picture is resized to cover it and cropped, cameras and depth with it.
-            conditioning: what the model is conditioned on besides the picture. Its motion bucket, if None, follows the
+            size: (width, height) of the video; by default the image's shape at the model's trained area. The
+                image is resized to cover it and cropped, cameras and depth with it.
+            conditioning: what the model is conditioned on besides the image. Its motion bucket, if None, follows the
                 real optical flow where the model's scale of motion is known.
             hole_radius: grow holes by this many pixels.
             chunk: frames encoded or decoded at a time; None = as many as fit into the memory of the GPU, up to 8; half

@@ -64,7 +64,7 @@ class Result(DenoisedRun):
         }
 
     def sheet(self) -> Tensor:
-        """Picture of the whole run, ``[3, H', W']``: inputs, warps with holes marked, and video in rows."""
+        """Image of the whole run, ``[3, H', W']``: inputs, warps with holes marked, and video in rows."""
         columns, size = pick_columns(len(self.frames)), (self.trajectory.width, self.trajectory.height)
         shown = self.warps.shares.argmax(0)[columns].tolist()
         # Each input once, above the first frame that shows most of it.
@@ -106,7 +106,7 @@ class Result(DenoisedRun):
 
         Args:
             folder: to write; an older result in it is replaced.
-            fps: frames per second of the films; those of the conditioning by default.
+            fps: frames per second of the videos; those of the conditioning by default.
             command: settings of the command that made the result, for the report.
             keep_latents: write ``latents.safetensors`` too, to decode again.
             warnings: what the diagnosis of the path said, for the page.

@@ -137,7 +137,7 @@ def run_settings(
         **{name: value for name, value in report.items() if name not in _NO_SETTINGS},
         **report["conditioning"],
         "chunk": context.chunk,
-        "pictures": _digest(*(view.image for view in views)),
+        "images": _digest(*(view.image for view in views)),
         "depth": _digest(*(part for depth in depths for part in (depth.values, depth.valid))),
         "confidence of the depth": _digest(*(view.confidence for view in views)),
         "background": _digest(*(view.background for view in views)),
