@@ -1,4 +1,4 @@
-"""Move a camera through a picture with a pretrained video diffusion model, without training.
+"""Move a camera through an image with a pretrained video diffusion model, without training.
 
 The public names are loaded when they are first used, so that importing the package (and ``mvguide --help``) is quick.
 """

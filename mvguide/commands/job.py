@@ -32,11 +32,11 @@ from mvguide.tables.table import LambdaTable, check_weight
 
 @dataclass(frozen=True)
 class Job:
-    """Pictures read, path checked, model loaded.
+    """Images read, path checked, model loaded.
 
     Args:
         config: the settings.
-        inputs: pictures, depths and cameras.
+        inputs: images, depths and cameras.
         trajectory: the F cameras of the video.
         pipe: the model.
         schedule: noise levels of a file, or a number of steps of the model's own.
@@ -185,7 +185,7 @@ def _given_table(options: GuidanceConfig) -> LambdaTable | None:
     if options.objective == "calibrated" and options.table not in ("model", "search"):
         raise ConfigError(f"objective is for table search, but table is {options.table!r}; drop one of the two")
     if options.objective == "calibrated" and options.rule == "released":
-        raise ConfigError("rule 'released' and objective 'calibrated' were given; only objective 'coverage' knows it")
+        raise ConfigError("rule 'released' and objective 'calibrated' were given; only objective 'coverage' takes it")
     if options.kind == "none" and options.table == "calibrated":
         raise ConfigError("a calibrated table was asked for, but guidance is 'none'; drop one of the two")
     if options.table == "constant":

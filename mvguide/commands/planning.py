@@ -57,7 +57,7 @@ def fit_memory(config: RenderConfig, trajectory: Camera, available: int | None, 
 
     Args:
         config: the settings.
-        trajectory: F cameras of the video, at the size of the pictures.
+        trajectory: F cameras of the video, at the size of the images.
         available: bytes of the GPU that are free; None on the CPU, where nothing is planned.
         say: prints the line.
 

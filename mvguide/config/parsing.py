@@ -193,11 +193,11 @@ def _fill(parser: Parser, settings: type[T], given: Namespace) -> T:
 
 
 def _scene(given: Namespace) -> Namespace:
-    """Settings of the scene; a folder, or a file that is no YAML, is a camera file that names its pictures."""
+    """Settings of the scene; a folder, or a file that is no YAML, is a camera file that names its images."""
     scene = str(given["scene"])
     for name in SOURCES:
         if given.get(name) is not None:
-            raise InputError(f"--scene and --{name} were given; the scene says what the pictures are, drop one")
+            raise InputError(f"--scene and --{name} were given; the scene names the images, so drop one")
     path = Path(scene)
     if not is_file(path) and not is_folder(path):
         path = packaged_scene_files().get(scene, path)
