@@ -101,7 +101,7 @@ class PosedImages:
         """
         name, found = self.images[index].name, self.find_picture(index)
         if self.folder is None:
-            raise FileError(f"image {name} of the camera file is in no file of that name; put the images beside it")
+            raise FileError(f"the camera file names no file of image {name}; put the images beside it")
         if found is None:
             raise FileError(f"image {str(self.folder / name)!r} of the camera file does not exist; check the folder")
         return found

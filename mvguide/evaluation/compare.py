@@ -152,7 +152,7 @@ def _titles(folders: Sequence[str | Path], names: Sequence[str] | None) -> list[
                 break
     twice = [title for title in titles if titles.count(title) > 1 or title == "truth"]
     if twice:
-        raise InputError(f"{twice[0]!r} is the name of two results; give each another name with --names")
+        raise InputError(f"{twice[0]!r} would be the name of two columns; give each another name with --names")
     return titles
 
 

@@ -44,7 +44,7 @@ class Moments:
             InputError: a moment that the video does not have, or a negative fill.
         """
         if at is not None and not -num_views <= at < num_views:
-            raise InputError(f"moment {at} was asked for, but the video has images 0 to {num_views - 1}; give one")
+            raise InputError(f"moment {at} was asked for, but the video has frames 0 to {num_views - 1}; give one")
         if fill < 0:
             raise InputError(f"fill is {fill}; give the number of neighbouring images on each side, 0 for none")
         if at is None:

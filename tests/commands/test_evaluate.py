@@ -41,7 +41,7 @@ def run(*arguments: str) -> int:
 
 
 def make_scene(folder: Path) -> Path:
-    """Four posed pictures of a packaged scene with the depth of each, as a scene file."""
+    """Four posed images of a packaged scene with the depth of each, as a scene file."""
     view, path = packaged_scene("courtyard").load(COUNT)
     path = fit_camera(path, SIZE, SIZE)
     warps = warp_views([view], path)
@@ -73,7 +73,7 @@ def evaluated(scene: Path) -> Path:
 
 
 def list_views(scene: Path) -> Path:
-    """The pictures of a scene as a list of views, in a scene file beside it."""
+    """The images of a scene as a list of views, in a scene file beside it."""
     told = json.loads((scene.parent / "transforms.json").read_text())
     views = []
     for frame in told["frames"]:
@@ -102,7 +102,7 @@ def test_a_scene_with_held_out_pictures(evaluated: Path, scene: Path) -> None:
     assert found["frames"] == [0, 1, 3, 4]
     assert found["given"] == [0]
     assert list(found["rows"]) == ["result", "warp + fill", "truth, VAE", "truth"]
-    assert found["truth"] == "3 held-out pictures of transforms.json"
+    assert found["truth"] == "3 held-out images of transforms.json"
     video = read_result(evaluated / found["result"])
     assert video.pinned.tolist() == [True, False, False, False, False]
     for k, frame in enumerate(found["frames"]):
@@ -114,7 +114,7 @@ def test_a_scene_with_held_out_pictures(evaluated: Path, scene: Path) -> None:
     rows = found["rows"]
     counted = [row["psnr whole"] for row in found["per_frame"]["result"] if not row["given"]]
     assert rows["result"]["psnr whole"] == pytest.approx(sum(counted) / 3)
-    # The pictures of this scene are warps of the view: only the size at which they were made differs.
+    # The images of this scene are warps of the view: only the size at which they were made differs.
     assert min(rows["warp + fill"]["psnr seen"], rows["truth, VAE"]["psnr seen"]) > rows["result"]["psnr seen"]
     assert 0 < rows["truth"]["reprojection"] < rows["result"]["reprojection"]
     assert rows["result"]["reprojection ratio"] == pytest.approx(
@@ -131,7 +131,7 @@ def test_held_out_entries_of_a_list_of_views(evaluated: Path, scene: Path, tmp_p
     assert run("evaluate", "--scene", str(listed), "--use", "[a]", "--held_out", "[b.png, 2, 3]", *QUICK,
                "--out", str(out)) == 0  # fmt: skip
     found, same = document(out), document(evaluated)
-    assert found["truth"] == "3 held-out pictures of listed.yaml"
+    assert found["truth"] == "3 held-out images of listed.yaml"
     assert (found["frames"], found["given"]) == (same["frames"], same["given"])
     # The very scene of the camera file, told in another way.
     for row in ("result", "warp + fill"):
@@ -147,7 +147,7 @@ def test_held_out_entries_of_a_list_of_views(evaluated: Path, scene: Path, tmp_p
         (["--use", "[z]"], "use names 'z', but views has 4 images"),
         (["--held_out", "[4]"], "use names '4', but views has 4 images"),
         (["--use", "[0, b]", "--held_out", "[1]"], "b.png is named by use and by held_out"),
-        ([], "every picture is a view, .* name the views with --use"),
+        ([], "every image is a view, .* name the views with --use"),
     ],
 )
 def test_lists_that_do_not_fit_the_views(
@@ -222,7 +222,7 @@ def test_without_depth_of_the_held_out_pictures(scene: Path, tmp_path: Path) -> 
     assert found["frames"] == [0, 1, 2]
     assert found["rows"]["result"]["reprojection"] is None
     assert re.search(
-        "no reprojection error, because depth of the held-out pictures is missing: .* depth maps for", found["notes"][0]
+        "no reprojection error, because depth of the held-out images is missing: .* depth maps for", found["notes"][0]
     )
     assert "## Notes" in (tmp_path / "out" / "evaluation.md").read_text()
 
@@ -251,7 +251,7 @@ def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     [
         (["RESULT"], "is not known; give the true frames with --truth"),
         (["RESULT", "--truth", "none"], "none must have a name that ends in|none does not exist"),
-        (["RESULT", "--truth", "IMAGES"], "images has 4 true frames for 5 of the result; say which .* --frames"),
+        (["RESULT", "--truth", "IMAGES"], "images has 4 true frames for 5 of the result; give the numbers .* --frames"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2]"], "4 true frames for 3 of the result; give as many"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,9]"], "give numbers from 0 to 4"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,2]"], "each at most once"),
@@ -260,7 +260,7 @@ def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["IMAGES", "--truth", "IMAGES"], r"has no images/\*.png; give a folder that mvguide render wrote"),
         (["nowhere", "--truth", "IMAGES"], "nowhere is not a folder"),
         ([], "no result was given; give a result folder"),
-        (["--scene", "SCENE"], "every picture is a view, .* name the views with --use"),
+        (["--scene", "SCENE"], "every image is a view, .* name the views with --use"),
         (["--scene", "SCENE", "--use", "[0, 1]", "--held_out", "[1]"], "images/b.png is named by use and by held_out"),
         (["--scene", "SCENE", "--use", "[0, 1, 2, 3]"], "none is held out to compare with"),
         (["--scene", "SCENE", "--use", "[z]"], "use names 'z', but the camera file has 4 images"),
@@ -372,9 +372,9 @@ def test_compare_tells_results_apart(copied: Path) -> None:
     assert list(found.rows) == [f"{copied.parent.name}/out", "twin/out"]
     for folders, names, wanted in (
         ([copied], None, "at least two"),
-        ([copied, copied], None, "does not tell the results apart"),
+        ([copied, copied], None, "would be the name of two columns"),
         ([copied, twin], ["a"], "1 names were given for 2"),
-        ([copied, twin], ["a", "truth"], "'truth' does not tell"),
+        ([copied, twin], ["a", "truth"], "'truth' would be the name"),
         ([copied, copied.parent], None, "neither a result"),
     ):
         with pytest.raises(MvguideError, match=wanted):

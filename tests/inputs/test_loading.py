@@ -1,4 +1,4 @@
-"""Inputs as people have them: one picture, posed views, camera files, videos, scene files."""
+"""Inputs as people have them: one image, posed views, camera files, videos, scene files."""
 
 import json
 from dataclasses import replace
@@ -70,7 +70,7 @@ def test_the_street_keeps_its_time() -> None:
 
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
-    """Two posed pictures with depth as a nerfstudio folder, and the same as a scene file."""
+    """Two posed images with depth as a nerfstudio folder, and the same as a scene file."""
     view, path = packaged_scene("blocks").load(num_frames=2)
     small = view.fit(64, 64)
     cameras = stack([small.camera, path[1].resize(64, 64)])
@@ -135,7 +135,7 @@ def test_lens_distortion_is_taken_out_of_picture_and_depth(capture: Path) -> Non
     ]
     assert (view.image - straight.image).abs().mean() > 0.005
     torch.testing.assert_close(view.image[:, 32, 32], straight.image[:, 32, 32], atol=0.02, rtol=0)
-    assert not view.require_depth().valid[0, 0], "the corner comes from outside the picture"
+    assert not view.require_depth().valid[0, 0], "the corner comes from outside the image"
 
 
 def test_a_film_file(tmp_path: Path) -> None:
@@ -156,20 +156,20 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
     image, log = str(capture / "images" / "a.png"), capture / "path.log"
     write_log(log, stack([Camera.from_fov(60, 64, 64)]))
     for config, message in (
-        (InputConfig(), "no picture given; give one of --image, --views, --cameras, --video"),
+        (InputConfig(), "no image given; give one of --image, --views, --cameras, --video"),
         (InputConfig(image=image, cameras=str(capture)), "--image and --cameras given; give one of"),
         (InputConfig(views=[]), "views is an empty list"),
         (InputConfig(views=[ViewOptions(image), ViewOptions(image)]), "several views need a camera_to_world each"),
         (InputConfig(views=[ViewOptions(image, camera_to_world=[[1.0]])]), "is not 4 x 4 numbers"),
         (InputConfig(cameras=str(capture), use=["z"]), "use names 'z', but the camera file has 2 images"),
-        (InputConfig(image=image, crop=[0, 0, 65, 64]), "reaches beyond the picture of 64 x 64"),
+        (InputConfig(image=image, crop=[0, 0, 65, 64]), "reaches beyond the image of 64 x 64"),
         (InputConfig(image=image, crop=[1, 2]), r"give \[left, top, width, height\]"),
         (InputConfig(image=image, resize=[0, 2]), r"resize is \[0, 2\]; give \[width, height\]"),
         (InputConfig(image=image, fov=60, intrinsics=[9, 9, 9, 9]), "both fov and intrinsics"),
         (InputConfig(cameras=str(capture), depth=str(capture / "images")), "no|depth"),
-        (InputConfig(video=str(capture / "depth")), "holds no pictures"),
-        (InputConfig(cameras=str(log)), "holds poses alone; give the pictures' intrinsics as --intrinsics"),
-        (InputConfig(cameras=str(log), intrinsics=[60, 60, 32, 32]), "names no pictures; give their folder as"),
+        (InputConfig(video=str(capture / "depth")), "holds no images"),
+        (InputConfig(cameras=str(log)), "holds poses alone; give the images' intrinsics as --intrinsics"),
+        (InputConfig(cameras=str(log), intrinsics=[60, 60, 32, 32]), "names no images; give their folder as"),
     ):
         with pytest.raises((InputError, FileError), match=message):
             load_inputs(config)
@@ -184,7 +184,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
 
 
 def test_the_path_that_one_expects(capture: Path) -> None:
-    """Nothing said: from view to view, round a picture, a film from where it was filmed, or round its moment."""
+    """Nothing said: from view to view, round an image, a video from where it was filmed, or round its moment."""
     unset = TrajectoryOptions()
     two = load_inputs(InputConfig(cameras=str(capture), depth=str(capture / "depth")))
     path = two.trajectory(unset, 5)

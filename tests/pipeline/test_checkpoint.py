@@ -282,7 +282,7 @@ def test_a_checkpoint_of_other_inputs_is_refused(
     moved = view.trajectory("truck", FRAMES)
     table = context.search_table()
     for inputs, word in (
-        ((replace(view, image=image), trajectory), "in pictures;"),
+        ((replace(view, image=image), trajectory), "in images;"),
         ((replace(view, depth=replace(depth, values=depth.values * 1.001)), trajectory), "depth"),
         ((replace(view, confidence=torch.ones_like(depth.values)), trajectory), "in confidence of the depth;"),
         ((replace(view, background=far), trajectory), "in background;"),

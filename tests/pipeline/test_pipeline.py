@@ -354,7 +354,7 @@ def test_a_gpu_makes_the_same_video(
 
 @pytest.mark.parametrize("name", sorted(packaged_scenes()))
 def test_packaged_scenes_are_true(name: str) -> None:
-    """The warp of the picture into the scene's last camera agrees with the true video, but for what moves."""
+    """The warp of the image into the scene's last camera agrees with the true video, but for what moves."""
     scene = packaged_scenes()[name]
     truth = read_video(scene.truth)
     view, cameras = scene.load(len(truth))

@@ -1,4 +1,4 @@
-"""Views: picture, depth and camera change size together."""
+"""Views: image, depth and camera change size together."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mvguide.views.view import View, fit_camera
 
 
 def view(width: int = 60, height: int = 40) -> View:
-    """A picture whose colour is its pixel's place, over a slanted plane."""
+    """An image whose colour is its pixel's place, over a slanted plane."""
     camera = Camera.from_fov(70, width, height)
     place = camera.pixel_grid().permute(2, 0, 1).float() / 100
     depth = 2 + place[0].clone()
@@ -73,7 +73,7 @@ def test_from_files_reads_everything(tmp_path: Path) -> None:
 
 def test_sizes_must_agree() -> None:
     good = view()
-    with pytest.raises(InputError, match="has a picture"):
+    with pytest.raises(InputError, match="has an image"):
         View(good.image[:, :-1], good.camera, good.depth)
     with pytest.raises(InputError, match="has depth"):
         View(good.image, good.camera, view(50, 40).depth)
