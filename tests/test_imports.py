@@ -43,7 +43,7 @@ NOT_EVEN_SO = {
     "backbones": {"tables", "guidance", "geometry", "files", "cameras", "depth", "views"},
     "drawing": {"diffusion", "guidance", "cameras", "depth", "views", "backbones"},
     "evaluation": {"diffusion", "tables", "guidance", "depth", "backbones", "pipeline"},
-    "config": {"files", "cameras", "depth", "views", "backbones", "drawing", "pipeline", "evaluation"},
+    "config": {"files", "cameras", "depth", "views", "drawing", "pipeline", "evaluation"},
     "inputs": {"diffusion", "tables", "guidance", "drawing", "pipeline"},
     "scenes": {"diffusion", "tables", "guidance", "backbones", "drawing", "pipeline", "evaluation", "config", "inputs"},
 }

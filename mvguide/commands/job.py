@@ -18,9 +18,11 @@ from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
 from mvguide.diffusion.solvers import FirstOrder, Solver, make_solver
 from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera
+from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.guides import Guide
 from mvguide.inputs.loading import Inputs, load_inputs
 from mvguide.pipeline.calibration import CALIBRATION, calibrate
+from mvguide.pipeline.magnitudes import load_magnitudes
 from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 from mvguide.pipeline.prepare import Context, timed
 from mvguide.pipeline.result import Result
@@ -89,7 +91,8 @@ class Job:
         if kind == "model":
             kind = "search" if options.objective == "calibrated" else context.backbone.default_table
         if "calibrated" in (kind, options.objective):
-            cache = Path(self.config.out) / CALIBRATION
+            # Processes that share a step must all measure, or none: a file may be there for some of them.
+            cache = Path(self.config.out) / CALIBRATION if self.config.context_parallel == 1 else None
             with timed(context.seconds, "table"):
                 measured = calibrate(context, mask=options, depth_error=options.depth_error, cache=cache)
         if measured is not None and kind == "calibrated":
@@ -121,7 +124,12 @@ class Plan:
         """Load the model, or take ``pipe``, a loaded one of the settings."""
         config = self.config
         pipe = pipe or MultiViewPipeline.from_pretrained(
-            config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
+            config.model,
+            device=config.device,
+            dtype=config.dtype,
+            variant=config.variant,
+            offload=config.offload,
+            acceleration=config,
         )
         return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given)
 
@@ -138,7 +146,7 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         MvguideError: whatever cannot be used.
     """
     guide, given = config.guidance.guide(), _given_table(config.guidance)
-    Resampling(
+    solver = Resampling(
         FirstOrder() if config.solver == "model" else make_solver(config.solver),
         config.guidance.resample,
         config.guidance.resample_until,
@@ -146,7 +154,12 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     for name, value in (("steps", config.steps), ("fps", config.fps), ("chunk", config.chunk)):
         at_least_one(name, 1 if value is None else value)
     size_of(config)
-    check_offload(config.offload, choose_device(config.device))
+    device = choose_device(config.device)
+    check_offload(config.offload, device)
+    config.check(device)
+    config.check_run(solver.evaluations, isinstance(guide, PosteriorGradient))
+    if config.cache_file is not None and is_file(Path(config.cache_file)):
+        load_magnitudes(config.cache_file)
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = load_sigmas(config.sigmas) if config.sigmas else steps
     inputs = load_inputs(config, say)

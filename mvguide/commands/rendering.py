@@ -1,16 +1,19 @@
 """``mvguide render``, ``mvguide decode`` and ``mvguide demo``."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 
+from mvguide.backbones.acceleration import AccelerationOptions
+from mvguide.backbones.context_parallel import leads, one_voice
 from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import EMBEDDED, choose_device
 from mvguide.commands.job import read_job
 from mvguide.commands.speaking import JobBar, Say, at_least_one, speaker
 from mvguide.config.parsing import load_settings
 from mvguide.config.render_options import DecodeConfig, DemoConfig, RenderConfig
-from mvguide.decoding import is_folder
+from mvguide.decoding import is_file, is_folder
 from mvguide.errors import DecodeError, InputError
 from mvguide.files.atomic import claim_folder
 from mvguide.geometry.camera import Camera
@@ -39,10 +42,11 @@ FULL_SIZE = "stabilityai/stable-video-diffusion-img2vid-xt --variant fp16"
 
 def render(config: RenderConfig, path: Camera | None = None) -> Result:
     """Render a camera move and write the result folder; ``path`` are F cameras in place of those of the settings."""
-    bar = JobBar(STAGES, config.quiet)
+    leading = leads(config.context_parallel)
+    bar = JobBar(STAGES, config.quiet or not leading)
     try:
-        with claim_folder(config.out):
-            return _render(config, path, speaker(config.quiet), bar)
+        with one_voice(config.context_parallel), claim_folder(config.out) if leading else nullcontext():
+            return _render(config, path, speaker(config.quiet or not leading), bar)
     finally:
         bar.close()
 
@@ -61,16 +65,21 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     table = job.table(context)
     if table is not None and table.source.startswith("calibrated"):
         say(table.source)
+    if config.cache_file is not None and not is_file(Path(config.cache_file)):
+        say(f"cache mag: this run measures the model and skips nothing; later runs skip by {config.cache_file}")
     bar.begin("denoising", len(context.schedule))
     command = asdict(config)
     try:
         result = job.sample(context, table, watch=bar.watch)
     except DecodeError as error:
+        if not leads(config.context_parallel):
+            raise
         error.run.save_latents(Path(config.out) / LATENTS, command)
         words = f"mvguide decode {quote(config.out)} --chunk 1"
         raise DecodeError(f"{error}: decode them with {words}, or on another device: --device cpu", error.run) from None
     bar.begin("writing")
-    result.save(config.out, fps=config.fps, command=command, keep_latents=config.save_latents)
+    if leads(config.context_parallel):
+        result.save(config.out, fps=config.fps, command=command, keep_latents=config.save_latents)
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
     say(f"wrote {config.out}/: video.mp4, and sheet.png, an overview of the result")
@@ -114,6 +123,7 @@ def _decode(config: DecodeConfig, say: Say, bar: JobBar) -> Result:
             variant=config.variant or command.get("variant"),
             # The network is not needed: it waits in memory.
             offload="model" if offload == "none" and device.type != "cpu" else offload,
+            acceleration=AccelerationOptions(vae_tiling=config.vae_tiling or command.get("vae_tiling") is True),
         )
         bar.begin("decoding")
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.backbones.chunks import decode_latents, encode_frames
 from mvguide.backbones.pretrained import load_backbone
 from mvguide.commands.rendering import render
@@ -108,7 +109,12 @@ def _videos(video: RenderedVideo, truth: Truth) -> tuple[dict[str, Tensor], list
 def _through_vae(truth: Truth, model: str, options: ModelOptions) -> Tensor:
     """The true frames encoded and decoded by the model's VAE."""
     backbone = load_backbone(
-        model, device=options.device, dtype=options.dtype, variant=options.variant, offload=options.offload
+        model,
+        device=options.device,
+        dtype=options.dtype,
+        variant=options.variant,
+        offload=options.offload,
+        acceleration=AccelerationOptions(vae_tiling=options.vae_tiling),
     )
     # As one video of all its frames: some decoders mix neighbours.
     latents = encode_frames(backbone, truth.frames, options.chunk)

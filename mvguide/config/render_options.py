@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mvguide.backbones.acceleration import AccelerationOptions, TilingOptions
 from mvguide.config.generated import options_of
 from mvguide.config.input_options import InputConfig
 from mvguide.diffusion.solvers import SOLVERS
@@ -54,7 +55,7 @@ class GuidanceConfig(MaskOptions):
 
 
 @dataclass
-class ModelOptions:
+class ModelOptions(TilingOptions):
     """Where and how the model runs.
 
     Args:
@@ -74,7 +75,7 @@ class ModelOptions:
 
 
 @dataclass
-class RenderConfig(InputConfig, ModelOptions):
+class RenderConfig(AccelerationOptions, InputConfig, ModelOptions):
     """Render a camera move through a picture.
 
     Args:

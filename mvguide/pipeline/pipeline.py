@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from mvguide.backbones import Backbone, load_backbone
+from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.backbones.base import ConditioningOptions, KnownFrames
 from mvguide.backbones.chunks import decode_latents
 from mvguide.diffusion.sampler import Progress, sample
@@ -16,12 +17,14 @@ from mvguide.diffusion.solvers import SOLVERS, Solver, make_solver
 from mvguide.errors import ConfigError, DecodeError, InputError, NumericalError, OutOfMemoryError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
+from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, enough_memory, peak_memory
 from mvguide.pipeline.calibration import calibrate
 from mvguide.pipeline.encoding import fill_holes
 from mvguide.pipeline.latents import DenoisedRun
+from mvguide.pipeline.magnitudes import step_cache
 from mvguide.pipeline.prepare import LESS, Context, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable
@@ -60,12 +63,15 @@ class MultiViewPipeline:
         dtype: str = "auto",
         variant: str | None = None,
         offload: str = "none",
+        acceleration: AccelerationOptions | None = None,
     ) -> "MultiViewPipeline":
         """Pipeline on a model by name: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
 
         See :func:`mvguide.backbones.load_backbone` for the arguments and errors.
         """
-        return cls(load_backbone(name, device=device, dtype=dtype, variant=variant, offload=offload))
+        return cls(
+            load_backbone(name, device=device, dtype=dtype, variant=variant, offload=offload, acceleration=acceleration)
+        )
 
     @torch.no_grad()
     def prepare(
@@ -184,6 +190,7 @@ class MultiViewPipeline:
         backbone, seconds = self.backbone, dict(context.seconds)
         guide, mask = guides.make_guide(guidance), mask or MaskOptions()
         stepper = backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
+        backbone.acceleration.check_run(stepper.evaluations, isinstance(guide, PosteriorGradient))
         if generator is None:
             generator = torch.Generator()
             generator.set_state(context.random_state)
@@ -204,7 +211,7 @@ class MultiViewPipeline:
             noise = backbone.first_x(context.conditioning, shape, context.schedule, generator).to(backbone.device)
             denoiser = backbone.denoiser(context.conditioning)
             ways = ("--guidance.tiles 4",) if getattr(guide, "tiles", None) == 1 else ()
-            with context.enough_memory("denoising", *ways):
+            with context.enough_memory("denoising", *ways), step_cache(backbone, context.schedule):
                 x = sample(denoiser, noise, context.schedule, stepper, bound, generator, watch)
         settings = {
             "model": backbone.name,
@@ -222,6 +229,7 @@ class MultiViewPipeline:
             "device": str(backbone.device),
             "dtype": str(backbone.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
+            "acceleration": backbone.acceleration.given(),
             "conditioning": asdict(context.options),
         }
         run = DenoisedRun(
