@@ -55,8 +55,8 @@ class AccelerationOptions(TilingOptions):
     Args:
         attention: backend of diffusers that computes attention, such as _native_cudnn, flash or sage; some need a
             package.
-        compile: compile the blocks of the network; the first step takes minutes, the others less than before. Meant
-            for a GPU, and slow to start on a CPU.
+        compile: compile the blocks of the network: the first step takes longer, the others less. Meant for a GPU; slow
+            to start on a CPU.
         cache: reuse what blocks gave in the step before where it would hardly differ: first_block (compares what the
             first block gives), mag (by magnitudes of an earlier run, see cache_file), or none.
         cache_threshold: of cache: more skips more, and differs more (first_block 0.05, mag 0.06 if unset).
@@ -97,6 +97,8 @@ class AccelerationOptions(TilingOptions):
                 f"cache is {self.cache!r} and cache_file {self.cache_file!r}; cache mag, and no other, needs a .npz "
                 "file: the first run with it writes it, later ones skip by it"
             )
+        if self.cache == "mag" and self.compile:
+            raise ConfigError("cache 'mag' keeps blocks from being compiled; drop compile, or use cache first_block")
         if self.cache != "none" and self.context_parallel > 1:
             raise ConfigError(
                 f"cache {self.cache!r} and context_parallel were given; each process would skip other steps, drop one"

@@ -6,7 +6,9 @@ share of the tokens (Ulysses: attention of its share of the heads). The first pr
 
 import atexit
 import logging
+import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from mvguide.errors import ConfigError, MvguideError
+from mvguide.errors import ConfigError, InputError, MvguideError
 
 
 def check_ranks(count: int, device: torch.device) -> None:
@@ -53,8 +55,7 @@ def join_ranks(count: int, device: torch.device) -> torch.device:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
-        # With gloo beside NCCL, the numbers of tokens need not wait for the GPU.
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(_leave)
     return device
 
@@ -79,15 +80,16 @@ def split_network(network: Any, count: int, device: torch.device) -> None:
     """Share the evaluations of a diffusers transformer between ``count`` processes that have joined.
 
     Raises:
-        ConfigError: its attention backend cannot be shared.
+        ConfigError: its attention backend, or its number of heads, cannot be shared.
     """
     from diffusers import ContextParallelConfig
 
-    # Wan 2.1 has one timestep for all tokens: nothing to split, and nothing to warn of.
-    logging.getLogger("diffusers.hooks.context_parallel").setLevel(logging.ERROR)
+    heads = network.config.num_attention_heads
+    if heads % count:
+        ways = [str(ways) for ways in range(2, heads + 1) if heads % ways == 0]
+        raise ConfigError(f"context_parallel is {count}, but the model has {heads} heads; use {', '.join(ways)}")
     mesh = distributed.device_mesh.init_device_mesh(device.type, (1, count), mesh_dim_names=("ring", "ulysses"))
-    # "anything": numbers of tokens and heads need not be multiples of the number of processes.
-    config = ContextParallelConfig(ulysses_degree=count, ulysses_anything=True, mesh=mesh)
+    config = ContextParallelConfig(ulysses_degree=count, mesh=mesh)
     counted = torch.accelerator.device_count
     try:
         if device.type == "cpu":  # diffusers divides by the number of GPUs, and then needs none
@@ -97,6 +99,32 @@ def split_network(network: Any, count: int, device: torch.device) -> None:
         raise ConfigError(f"context_parallel and this attention do not go together: {error}") from error
     finally:
         torch.accelerator.device_count = counted
+
+
+def hush_splitting() -> None:
+    """For the rest of the process, without diffusers' and torch's warnings of how they split a network."""
+    # Wan 2.1 has one timestep for all tokens: nothing to split, and nothing to warn of.
+    logging.getLogger("diffusers.hooks.context_parallel").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers.hooks.context_parallel")
+
+
+def check_tokens(frames: int, rows: int, columns: int, unit: int, count: int) -> None:
+    """Raise InputError where ``count`` processes cannot share the tokens of a video evenly.
+
+    Args:
+        frames: tokens along the latent frames.
+        rows: along the height.
+        columns: along the width.
+        unit: pixels along a token.
+        count: of processes.
+    """
+    if frames * rows * columns % count:
+        step = count // math.gcd(count, frames * rows)
+        nearest = max(1, round(columns / step)) * step * unit
+        raise InputError(
+            f"{count} processes cannot share {frames} x {rows} x {columns} tokens (latent frames, rows, columns) "
+            f"evenly; use width {nearest}, or another number of frames"
+        )
 
 
 def _leave() -> None:

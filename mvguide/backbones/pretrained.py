@@ -14,7 +14,7 @@ import torch
 
 from mvguide.backbones.acceleration import DENOISERS, AccelerationOptions
 from mvguide.backbones.base import Backbone, ModelNotes
-from mvguide.backbones.context_parallel import join_ranks
+from mvguide.backbones.context_parallel import hush_splitting, join_ranks
 from mvguide.backbones.native_size import known_native_size, read_config
 from mvguide.backbones.offload import check_offload, place_networks
 from mvguide.decoding import is_file, is_folder
@@ -95,7 +95,6 @@ def load_backbone(
     placing = check_offload(offload, target)
     options = AccelerationOptions(**(acceleration or AccelerationOptions()).given())
     options.check(target)
-    target = join_ranks(options.context_parallel, target)
     folder = find_model(name)
     with _quiet_libraries():
         try:
@@ -104,6 +103,7 @@ def load_backbone(
             options.check_model(
                 str(name), next(backbone.NETWORKS[part] for part in DENOISERS if part in backbone.NETWORKS)
             )
+            target = join_ranks(options.context_parallel, target)
             on_gpu = backbone.DTYPE if target.type == "cuda" else torch.float32
             pipe = _load_pipeline(place, backbone, on_gpu if dtype == "auto" else DTYPES[dtype], variant, options)
             options.apply(pipe, target)
@@ -115,6 +115,8 @@ def load_backbone(
                 "folder in diffusers layout, or a hub id that is in the local cache or can be downloaded from here"
             ) from error
     pipe.set_progress_bar_config(disable=True)
+    if options.context_parallel > 1:
+        hush_splitting()
     place_networks(pipe, target, placing)
     loaded: Backbone = backbone(pipe, str(name), _read_notes(folder))
     loaded.acceleration = options

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mvguide.backbones.acceleration import AccelerationOptions, denoisers, explained
 from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes, weights_digest
+from mvguide.backbones.context_parallel import check_tokens
 from mvguide.backbones.native_size import NativeSize, native_size
 from mvguide.backbones.offload import check_gradient, free_networks, offload_of
 from mvguide.backbones.schedulers import StockScheduler, stock_scheduler
@@ -238,6 +239,7 @@ class StockBackbone:
                 f"video size is {width} x {height}, but model {self.name} knows {native.only[0]} x {native.only[1]} "
                 "alone; leave width and height out"
             )
+        check_tokens(latent_frames, height // unit, width // unit, unit, self.acceleration.context_parallel)
         channels = int(self._latent_channels())
         return 1, latent_frames, channels, height // native.vae_scale_factor, width // native.vae_scale_factor
 

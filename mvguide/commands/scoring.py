@@ -13,7 +13,7 @@ from mvguide.commands.rendering import render
 from mvguide.commands.speaking import speaker
 from mvguide.config.render_options import ModelOptions, RenderConfig
 from mvguide.config.score_options import CompareConfig, EvaluateResultConfig, EvaluateSceneConfig, ScoreOptions
-from mvguide.errors import InputError
+from mvguide.errors import ConfigError, InputError
 from mvguide.evaluation.compare import Comparison, compare_folders
 from mvguide.evaluation.perceptual import load_lpips
 from mvguide.evaluation.recovery import load_pycolmap, recover_cameras
@@ -50,6 +50,8 @@ def _evaluate_result(config: EvaluateResultConfig) -> Evaluation:
 
 def evaluate_scene(config: EvaluateSceneConfig) -> Evaluation:
     """Render a scene, score the result, and write the evaluation folder."""
+    if config.context_parallel > 1:
+        raise ConfigError("context_parallel is for mvguide render; score its result with mvguide evaluate RESULT")
     with claim_folder(config.out):
         return _evaluate_scene(config)
 

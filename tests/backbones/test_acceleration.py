@@ -125,6 +125,14 @@ def test_compiled_blocks_give_the_same(kind: str, tiny_pipeline: Callable[[str],
     assert backbone.fingerprint == plain.fingerprint, "the weights are the same"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("MVGUIDE_SLOW") != "1", reason="compiles for a minute: set MVGUIDE_SLOW=1")
+@pytest.mark.parametrize("more", [{"cache": "first_block", "cache_threshold": 0.3}, {"quantize": "float8"}])
+def test_compiled_blocks_with_a_cache_or_float8_weights(more: dict[str, Any]) -> None:
+    found, expected = (accelerated("wan21", AccelerationOptions(compile=on, **more)) for on in (True, False))
+    torch.testing.assert_close(denoise(found, "wan21"), denoise(expected, "wan21"), atol=1e-5, rtol=0)
+
+
 def test_no_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("no g++")
@@ -223,6 +231,7 @@ def test_why_cogvideox_refuses_attention_and_compile(tiny_pipeline: Callable[[st
         ({"cache": "first_block", "cache_threshold": 0.0}, "cache_threshold is 0; it is a number above 0"),
         ({"cache": "mag"}, "cache mag, and no other, needs a .npz file"),
         ({"cache": "first_block", "cache_file": "a.npz"}, "cache mag, and no other, needs a .npz file"),
+        ({"cache": "mag", "cache_file": "a.npz", "compile": True}, "cache 'mag' keeps blocks from being compiled"),
         ({"cache": "first_block", "context_parallel": 2}, "each process would skip other steps, drop one"),
         ({"context_parallel": 0}, "context_parallel is 0; it is a number of GPUs, 1 or more"),
         (
