@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mvguide.guidance.targets import MaskOptions
     from mvguide.inputs.loading import Inputs, load_views
     from mvguide.pipeline.calibration import calibrate
+    from mvguide.pipeline.checkpoint import Checkpoint
     from mvguide.pipeline.guided_scheduler import GuidedScheduler
     from mvguide.pipeline.pipeline import MultiViewPipeline
     from mvguide.pipeline.prepare import Context
@@ -73,6 +74,7 @@ _HOMES = {
     "mvguide.guidance.targets": "MaskOptions",
     "mvguide.inputs.loading": "Inputs load_views",
     "mvguide.pipeline.calibration": "calibrate",
+    "mvguide.pipeline.checkpoint": "Checkpoint",
     "mvguide.pipeline.guided_scheduler": "GuidedScheduler",
     "mvguide.pipeline.pipeline": "MultiViewPipeline",
     "mvguide.pipeline.prepare": "Context",
@@ -88,6 +90,7 @@ __all__ = [
     "AccelerationOptions",
     "Blend",
     "Camera",
+    "Checkpoint",
     "ConditioningOptions",
     "Context",
     "CropOptions",

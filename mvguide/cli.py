@@ -1,4 +1,4 @@
-"""The command line: ``mvguide render | decode | preview | demo | evaluate | compare | search-hypers | sigmas``."""
+"""Command line: ``mvguide render | decode | preview | demo | evaluate | compare | plan | search-hypers | sigmas``."""
 
 import argparse
 import errno
@@ -54,6 +54,9 @@ COMMANDS = {
     "compare": Command(
         "score_options:CompareConfig", "scoring:compare", "Put several results side by side.", ("results", "+")
     ),
+    "plan": Command(
+        "plan_options:PlanConfig", "planning:plan", "Predict the memory of a render on a GPU, without the weights."
+    ),
     "search-hypers": Command(
         "table_options:SearchConfig", "searching:search_hypers", "Search the parameters of a lambda table."
     ),
@@ -108,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     settings = _load("config", command.settings)
     parser = make_parser(settings, f"mvguide {name}", command.positional)
-    with stoppable() as written:
+    with stoppable() as notes:
         try:
             _load("commands", command.function)(parse(parser, settings, words))
             sys.stdout.flush()
@@ -127,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"mvguide: standard output cannot be written ({error.strerror}); send it elsewhere", file=sys.stderr)
             return 2
         except KeyboardInterrupt as stop:
-            sentence, code = stop_sentence(stop, written)
+            sentence, code = stop_sentence(stop, notes)
             print(f"mvguide: {sentence}", file=sys.stderr)
             return code
     return 0

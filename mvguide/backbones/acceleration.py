@@ -125,13 +125,20 @@ class AccelerationOptions(TilingOptions):
             if name in _WHY_NOT and name not in _HAS.get(network, ()):
                 raise ConfigError(f"{name} was asked for, but model {model} does not have it: {_WHY_NOT[name]}")
 
-    def check_run(self, evaluations: int, gradient: bool) -> None:
+    def check_run(self, evaluations: int, gradient: bool, kept: bool = False) -> None:
         """Raise ConfigError for a loop that does not go with the options.
 
         Args:
             evaluations: of the network in a step of the solver.
             gradient: the guide looks at the network's derivative.
+            kept: the state of the run is kept in a checkpoint.
         """
+        for name in ("cache", "context_parallel"):
+            if kept and name in self.given():
+                raise ConfigError(
+                    f"{name} and a checkpoint were given; the file holds what one process has between two steps and no "
+                    "more, drop one of the two"
+                )
         if self.cache != "none" and (evaluations > 1 or gradient):
             way = "guidance posterior_gradient evaluates" if gradient else "solver heun and resampling evaluate"
             raise ConfigError(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone
-from mvguide.errors import NumericalError
+from mvguide.errors import InputError, NumericalError
 from mvguide.memory import enough_memory, free_gpu_memory, is_out_of_memory
 
 MOST_FRAMES = 8
@@ -25,11 +25,14 @@ def encode_frames(backbone: Backbone, frames: Tensor, chunk: int | None) -> Tens
 
     Raises:
         OutOfMemoryError: one frame alone does not fit.
+        InputError: a chunk below 1.
     """
     height, width = frames.shape[-2:]
     with enough_memory(f"encoding {len(frames)} frames of {width} x {height}", _way_out(backbone)):
-        size = min(len(frames), _chosen(backbone, chunk, height, width))
-        latents, _ = _fitting(backbone, lambda count: backbone.encode(frames, count), size, height, width)
+        each = backbone.decode_bytes(height, width)
+        # Twice what decoding takes: SVD encodes in float32 even where it decodes in 16 bits.
+        size = min(len(frames), _chosen(chunk, 2 * (each or 0), backbone.device))
+        latents, _ = _fitting(lambda count: backbone.encode(frames, count), size, splits=each is not None)
     backbone.free()
     return latents
 
@@ -52,28 +55,28 @@ def decode_latents(backbone: Backbone, x: Tensor, chunk: int | None, way_out: st
     height, width = (side * backbone.vae_scale_factor for side in x.shape[-2:])
     backbone.free()  # the decoder may have the memory of the network
     with enough_memory(f"decoding a video of {width} x {height}", way_out or _way_out(backbone)):
-        size = min(x.shape[1], _chosen(backbone, chunk, height, width))
-        frames, used = _fitting(backbone, lambda count: backbone.decode(x, count), size, height, width)
+        each = backbone.decode_bytes(height, width)
+        size = min(x.shape[1], _chosen(chunk, each or 0, backbone.device))
+        frames, used = _fitting(lambda count: backbone.decode(x, count), size, splits=each is not None)
     if not bool(frames.isfinite().all()):
-        raise NumericalError(f"decoded frames of model {backbone.name} are not finite")
+        raise NumericalError(f"decoded frames of model {backbone.name} are not finite; load it with dtype float32")
     backbone.free()
     return frames, used
 
 
-def _chosen(backbone: Backbone, chunk: int | None, height: int, width: int) -> int:
-    """``chunk``, or where it is None, as many frames as fit into the free memory of a GPU; 8 on the CPU."""
+def _chosen(chunk: int | None, each: float, device: torch.device) -> int:
+    """``chunk``, or where it is None, as many frames of so many bytes as are free on a GPU; 8 where that is unknown."""
     if chunk is not None:
+        if chunk < 1:
+            raise InputError(f"chunk is {chunk}; it must be at least 1")
         return chunk
-    free = free_gpu_memory(backbone.device)
-    each = backbone.decode_bytes(height, width)
-    return MOST_FRAMES if free is None or not each else max(1, min(MOST_FRAMES, int(_USABLE * free / each)))
+    free = free_gpu_memory(device)
+    return MOST_FRAMES if free is None or each == 0 else max(1, min(MOST_FRAMES, int(_USABLE * free / each)))
 
 
-def _fitting(
-    backbone: Backbone, work: Callable[[int], Tensor], chunk: int, height: int, width: int
-) -> tuple[Tensor, int]:
+def _fitting(work: Callable[[int], Tensor], chunk: int, *, splits: bool) -> tuple[Tensor, int]:
     """What ``work`` gives for the chunk, or half of it as often as memory runs out; and that chunk."""
-    while chunk > 1 and backbone.decode_bytes(height, width) is not None:
+    while splits and chunk > 1:
         try:
             return work(chunk), chunk
         except (RuntimeError, MemoryError) as error:

@@ -29,7 +29,7 @@ from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Solver
 from mvguide.diffusion.time_grid import TimeGrid
-from mvguide.errors import ConfigError, InputError, ModelError
+from mvguide.errors import ConfigError, ModelError
 
 Call = dict[str, Any]
 _BATCHED = ("hidden_states", "encoder_hidden_states", "encoder_attention_mask", "timestep")
@@ -222,26 +222,13 @@ class StockBackbone:
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
         """``[1, L, C, h, w]``. Raises InputError for sizes or frames that VAE and network cannot take."""
-        latent_frames, native = self.grid.latent_frames(num_frames), self.native_size
-        if num_frames < 2:
-            raise InputError(
-                f"num_frames is {num_frames}; a video of model {self.name} has at least {self.grid.ratio + 1}"
-            )
+        native = self.native_size
+        native.check(self.name, num_frames, height, width)
         unit = native.vae_scale_factor * native.multiple
-        if height < 1 or width < 1 or height % unit or width % unit:
-            nearest = [max(1, round(size / unit)) * unit for size in (width, height)]
-            raise InputError(
-                f"video size {width} x {height} (width x height) is not divisible by {unit}, the pixels of a token of "
-                f"model {self.name}; use {nearest[0]} x {nearest[1]}"
-            )
-        if native.only is not None and (width, height) != native.only:
-            raise InputError(
-                f"video size is {width} x {height}, but model {self.name} knows {native.only[0]} x {native.only[1]} "
-                "alone; leave width and height out"
-            )
+        latent_frames = self.grid.latent_frames(num_frames)
         check_tokens(latent_frames, height // unit, width // unit, unit, self.acceleration.context_parallel)
-        channels = int(self._latent_channels())
-        return 1, latent_frames, channels, height // native.vae_scale_factor, width // native.vae_scale_factor
+        channels, factor = int(self._latent_channels()), native.vae_scale_factor
+        return 1, latent_frames, channels, height // factor, width // factor
 
     @torch.no_grad()
     def prepare(
@@ -373,6 +360,12 @@ class StockDenoiser:
         """Of the model's scheduler."""
         return self.backbone.path
 
+    @property
+    def is_stateful(self) -> bool:
+        """Whether a network keeps something from step to step (diffusers' ``enable_cache``)."""
+        networks = (getattr(self.backbone.pipe, name, None) for name in ("transformer", "transformer_2"))
+        return any(getattr(network, "is_cache_enabled", False) for network in networks)
+
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean estimate for x ``[1, L, C, h, w]`` at a 0-d sigma; frames that the model holds are theirs."""
         backbone, held, scale = self.backbone, self.conditioning.held, self.conditioning.scale
@@ -381,6 +374,8 @@ class StockDenoiser:
         guided = bool(scale.max() > 1) and len(self.conditioning.calls) > 1
         calls = self.conditioning.calls[: 2 if guided else 1]
         recompute = self.checkpointing and torch.is_grad_enabled()
+        if x.requires_grad:
+            check_gradient(network)
         with _checkpointed(network) if recompute else nullcontext():
             outputs = [
                 self._evaluate(network, given, sigma, call, name)
@@ -407,7 +402,6 @@ class StockDenoiser:
 
     def for_gradient(self, checkpointing: bool = True) -> "StockDenoiser":
         """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
-        check_gradient(self.backbone.pipe.transformer)
         conditioning = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
         return replace(self, conditioning=conditioning, checkpointing=checkpointing)
 

@@ -284,6 +284,8 @@ class SvdDenoiser:
         size = 1 if self.conditioning.chunked else len(inputs)
         parts = zip(inputs.split(size), embedding.split(size), ids.split(size), strict=True)
         recompute = self.checkpointing and torch.is_grad_enabled()
+        if x.requires_grad:
+            check_gradient(unet)
         with recomputed(unet, UNET_BLOCKS) if recompute else nullcontext():
             output = torch.cat([self._unet(unet, part, timestep, e, i) for part, e, i in parts])
         if guided:
@@ -292,7 +294,6 @@ class SvdDenoiser:
 
     def for_gradient(self, checkpointing: bool = True) -> "SvdDenoiser":
         """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
-        check_gradient(self.backbone.pipe.unet)
         conditioning = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
         return replace(self, conditioning=conditioning, checkpointing=checkpointing)
 

@@ -9,6 +9,7 @@ from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.native_size import read_native_size
 from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import choose_device, find_model
+from mvguide.commands.planning import fit_memory
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
 from mvguide.decoding import is_file, packaged_folder
@@ -21,7 +22,9 @@ from mvguide.geometry.camera import Camera
 from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.guides import Guide
 from mvguide.inputs.loading import Inputs, load_inputs
+from mvguide.memory import free_gpu_memory
 from mvguide.pipeline.calibration import CALIBRATION, calibrate
+from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint
 from mvguide.pipeline.magnitudes import load_magnitudes
 from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 from mvguide.pipeline.prepare import Context, timed
@@ -41,6 +44,7 @@ class Job:
         schedule: noise levels of a file, or a number of steps of the model's own.
         guide: with its options.
         given: the table of a file, if one was given.
+        checkpoint: where the run is kept, if that was asked for.
     """
 
     config: RenderConfig
@@ -50,6 +54,7 @@ class Job:
     schedule: SigmaSchedule | int
     guide: Guide
     given: LambdaTable | None
+    checkpoint: Checkpoint | None = None
 
     def context(self) -> Context:
         """Warp the views and encode what the model is conditioned on."""
@@ -106,7 +111,15 @@ class Job:
         if options.resample:
             inner = self.pipe.backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
             solver = Resampling(inner, options.resample, options.resample_until)
-        return self.pipe.sample(context, table, guidance=self.guide, mask=options, solver=solver, watch=watch)
+        return self.pipe.sample(
+            context,
+            table,
+            guidance=self.guide,
+            mask=options,
+            solver=solver,
+            watch=watch,
+            checkpoint=self.checkpoint,
+        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,7 @@ class Plan:
     schedule: SigmaSchedule | int
     guide: Guide
     given: LambdaTable | None
+    checkpoint: Checkpoint | None = None
 
     def load(self, pipe: MultiViewPipeline | None = None) -> Job:
         """Load the model, or take ``pipe``, a loaded one of the settings."""
@@ -131,7 +145,7 @@ class Plan:
             offload=config.offload,
             acceleration=config,
         )
-        return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given)
+        return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint)
 
 
 def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
@@ -145,7 +159,11 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     Raises:
         MvguideError: whatever cannot be used.
     """
-    guide, given = config.guidance.guide(), _given_table(config.guidance)
+    guide = config.guidance.guide()  # bad options are refused before anything is read
+    given = _given_table(config.guidance)
+    checkpoint = None
+    if config.checkpoint_every is not None or config.resume:
+        checkpoint = Checkpoint(Path(config.out) / CHECKPOINT, config.checkpoint_every, config.resume)
     solver = Resampling(
         FirstOrder() if config.solver == "model" else make_solver(config.solver),
         config.guidance.resample,
@@ -157,7 +175,7 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     device = choose_device(config.device)
     check_offload(config.offload, device)
     config.check(device)
-    config.check_run(solver.evaluations, isinstance(guide, PosteriorGradient))
+    config.check_run(solver.evaluations, isinstance(guide, PosteriorGradient), kept=checkpoint is not None)
     if config.cache_file is not None and is_file(Path(config.cache_file)):
         load_magnitudes(config.cache_file)
     steps = DEFAULT_STEPS if config.steps is None else config.steps
@@ -170,7 +188,8 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         frames = config.num_frames
         frames = read_native_size(find_model(config.model)).frames if frames is None else frames
         trajectory = inputs.trajectory(config.trajectory, frames)
-    return Plan(config, inputs, trajectory, schedule, guide, given)
+    config = fit_memory(config, trajectory, free_gpu_memory(device), say)
+    return Plan(config, inputs, trajectory, schedule, config.guidance.guide(), given, checkpoint)
 
 
 def _given_table(options: GuidanceConfig) -> LambdaTable | None:

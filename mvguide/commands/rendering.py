@@ -1,7 +1,7 @@
 """``mvguide render``, ``mvguide decode`` and ``mvguide demo``."""
 
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 
@@ -11,16 +11,19 @@ from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import EMBEDDED, choose_device
 from mvguide.commands.job import read_job
 from mvguide.commands.speaking import JobBar, Say, at_least_one, speaker
+from mvguide.config.command_line import command_line
 from mvguide.config.parsing import load_settings
-from mvguide.config.render_options import DecodeConfig, DemoConfig, RenderConfig
+from mvguide.config.render_options import DecodeConfig, DemoConfig, ModelOptions, RenderConfig
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import DecodeError, InputError
 from mvguide.files.atomic import claim_folder
 from mvguide.geometry.camera import Camera
+from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint, SavedRun, environment
 from mvguide.pipeline.latents import LATENTS, DenoisedRun, load_latents
 from mvguide.pipeline.pipeline import MultiViewPipeline
 from mvguide.pipeline.prepare import Context
 from mvguide.pipeline.result import Result
+from mvguide.pipeline.resuming import differences
 from mvguide.scenes import packaged_scene
 from mvguide.views.diagnosis import diagnose
 
@@ -34,6 +37,9 @@ STAGES = {
     "writing": 3,
 }
 """Stages of a render, and how many denoising steps of the embedded model each takes, roughly."""
+
+KEPT = ("dtype", "variant", "chunk", "vae_tiling")
+"""Settings of a render that hold for decoding it later, unless others are given."""
 
 DECODE_STAGES = {"reading": 1, "loading the model": 4, "decoding": 10, "writing": 3}
 
@@ -54,12 +60,17 @@ def render(config: RenderConfig, path: Camera | None = None) -> Result:
 def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) -> Result:
     bar.begin("reading")
     plan = read_job(config, path, say)
+    found = _found(config, plan.checkpoint, say)
     bar.begin("loading the model")
     job = plan.load()
+    changed = differences(found.environment, environment(job.pipe.backbone.device)) if found is not None else []
+    if changed:
+        say(f"warning: the last digits may differ from an unbroken run: the checkpoint's {', '.join(changed)}")
     bar.begin("warping")
     context = job.context()
     say(_about(context))
-    for warning in diagnose(context.views, context.trajectory, context.warps):
+    warnings = diagnose(context.views, context.trajectory, context.warps)
+    for warning in warnings:
         say(f"warning: {warning}")
     bar.begin("encoding")
     table = job.table(context)
@@ -67,7 +78,10 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
         say(table.source)
     if config.cache_file is not None and not is_file(Path(config.cache_file)):
         say(f"cache mag: this run measures the model and skips nothing; later runs skip by {config.cache_file}")
-    bar.begin("denoising", len(context.schedule))
+    left = len(context.schedule) - (0 if found is None else found.index)
+    bar.begin("denoising", left)
+    if not left:
+        bar.begin("decoding")
     command = asdict(config)
     try:
         result = job.sample(context, table, watch=bar.watch)
@@ -79,11 +93,33 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
         raise DecodeError(f"{error}: decode them with {words}, or on another device: --device cpu", error.run) from None
     bar.begin("writing")
     if leads(config.context_parallel):
-        result.save(config.out, fps=config.fps, command=command, keep_latents=config.save_latents)
+        result.save(
+            config.out,
+            fps=config.fps,
+            command=command,
+            keep_latents=config.save_latents,
+            warnings=warnings,
+            made_by=command_line("render", replace(config, resume=False)),
+        )
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
-    say(f"wrote {config.out}/: video.mp4, and sheet.png, an overview of the result")
+    say(f"wrote {config.out}/: look at report.html first; the video is video.mp4")
     return result
+
+
+def _found(config: RenderConfig, checkpoint: Checkpoint | None, say: Say) -> SavedRun | None:
+    """The checkpoint to go on from, if there is one; says where the run starts."""
+    path = Path(config.out) / CHECKPOINT
+    if not config.resume or checkpoint is None:
+        if is_file(path):
+            say(f"warning: {path} holds an unfinished run; this one starts from the beginning, without --resume")
+        return None
+    found = checkpoint.saved()
+    if found is None:
+        say(f"there is no {path} to go on from; starting from the beginning")
+    else:
+        say(f"going on after step {found.index} of {found.num_steps}")
+    return found
 
 
 def _about(context: Context) -> str:
@@ -110,29 +146,31 @@ def _decode(config: DecodeConfig, say: Say, bar: JobBar) -> Result:
         raise InputError(f"no latents were given; give a result folder that has {LATENTS}, or that file")
     file = Path(config.latents)
     file = file / LATENTS if is_folder(file) else file
-    at_least_one("chunk", 1 if config.chunk is None else config.chunk)
     device = choose_device(config.device)
     offload = check_offload(config.offload, device)
     run, command = load_latents(file)
+    before = load_settings(ModelOptions, **{name: command.get(name) for name in KEPT if command.get(name) is not None})
+    chunk = before.chunk if config.chunk is None else config.chunk
+    at_least_one("chunk", 1 if chunk is None else chunk)
     with claim_folder(config.out or file.parent) as out:
         bar.begin("loading the model")
         pipe = MultiViewPipeline.from_pretrained(
             _model(config, run),
             device=config.device,
-            dtype=config.dtype if config.dtype != "auto" else command.get("dtype", "auto"),
-            variant=config.variant or command.get("variant"),
+            dtype=before.dtype if config.dtype == "auto" else config.dtype,
+            variant=config.variant or before.variant,
             # The network is not needed: it waits in memory.
             offload="model" if offload == "none" and device.type != "cpu" else offload,
-            acceleration=AccelerationOptions(vae_tiling=config.vae_tiling or command.get("vae_tiling") is True),
+            acceleration=AccelerationOptions(vae_tiling=config.vae_tiling or before.vae_tiling),
         )
         bar.begin("decoding")
         try:
-            result = pipe.decode(run, config.chunk or command.get("chunk"))
+            result = pipe.decode(run, chunk)
         except DecodeError as error:
             raise DecodeError(f"{error} in {file}; decode them on another device: --device cpu", run) from None
         bar.begin("writing")
         result.save(out, command=command, keep_latents=command.get("save_latents") is True)
-    say(f"wrote {config.out or file.parent}/: video.mp4, and sheet.png, an overview of the result")
+    say(f"wrote {config.out or file.parent}/: look at report.html first")
     return result
 
 

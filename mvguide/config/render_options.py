@@ -94,8 +94,13 @@ class RenderConfig(AccelerationOptions, InputConfig, ModelOptions):
         cfg_min: classifier-free guidance of the first frame; the model's own default if unset (SVD: 1).
         cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         cfg_chunked: its two halves one after the other; half the memory of activations.
+        memory: auto chooses offload, chunk, cfg_chunked, and checkpointing and tiles of the gradient for the memory of
+            the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
         seed: random seed for the noise; the same seed gives the same video.
-        save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 10 MB a frame of
+        checkpoint_every: write where the run stands to checkpoint.safetensors in the result folder, every so many
+            steps; the finished result removes it.
+        resume: go on from that file, to the same video as if the run had never stopped.
+        save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 13 MB a frame of
             1024 x 576.
         out: folder for the results.
     """
@@ -113,7 +118,10 @@ class RenderConfig(AccelerationOptions, InputConfig, ModelOptions):
     cfg_min: float | None = None
     cfg_max: float | None = None
     cfg_chunked: bool = False
+    memory: Literal["given", "auto"] = "given"
     seed: int = 0
+    checkpoint_every: int | None = None
+    resume: bool = False
     save_latents: bool = False
     out: str = "out/render"
 

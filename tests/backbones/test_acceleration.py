@@ -252,7 +252,7 @@ def test_bitsandbytes_that_is_missing_or_has_no_gpu(monkeypatch: pytest.MonkeyPa
         with pytest.raises(
             ConfigError, match="not installed; install it with pip install 'bitsandbytes>=0.48', or use"
         ):
-            AccelerationOptions(quantize=bits).check(torch.device("cuda"))  # type: ignore[arg-type]
+            AccelerationOptions(quantize=bits).check(torch.device("cuda"))
     there = True
     with pytest.raises(ConfigError, match="quantize '4bit' needs a GPU, but the device is cpu; use quantize float8"):
         AccelerationOptions(quantize="4bit").check(CPU)
@@ -275,6 +275,8 @@ def test_a_cache_refuses_a_second_evaluation_and_a_gradient() -> None:
         options.check_run(evaluations=2, gradient=False)
     with pytest.raises(ConfigError, match="guidance posterior_gradient evaluates the network more than once in a step"):
         options.check_run(evaluations=1, gradient=True)
+    with pytest.raises(ConfigError, match="cache and a checkpoint were given; .* drop one of the two"):
+        options.check_run(evaluations=1, gradient=False, kept=True)
     with pytest.raises(ConfigError, match="context_parallel has no derivative of a network that is split"):
         AccelerationOptions(context_parallel=2).check_run(evaluations=1, gradient=True)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mvguide.backbones import chunks
 from mvguide.backbones.chunks import decode_latents, encode_frames
 from mvguide.backbones.svd import SvdBackbone
-from mvguide.errors import NumericalError, OutOfMemoryError
+from mvguide.errors import InputError, NumericalError, OutOfMemoryError
 from tests.backbones.tiny_svd import build_pipeline
 
 FRAMES = 5
@@ -108,6 +108,10 @@ class Free:
     def decode_bytes(self, height: int, width: int) -> float | None:
         return self.each
 
+    def encode(self, frames: Tensor, chunk: int) -> Tensor:
+        self.log.append(chunk)
+        return frames
+
     def decode(self, x: Tensor, chunk: int) -> Tensor:
         self.log.append(chunk)
         if self.each is None:
@@ -130,6 +134,18 @@ def test_the_chunk_is_what_fits_into_the_free_memory(
     _, used = decode_latents(fake, torch.zeros(1, 10, 4, 1, 1), given)  # type: ignore[arg-type]
     assert used == chunk
     assert fake.log == ["freed", chunk, "freed"], "the network makes room before the memory is looked at"
+
+
+def test_encoding_counts_on_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "free_gpu_memory", lambda device: 9 * 2**30)
+    fake = Free(2**30)
+    encode_frames(fake, torch.zeros(10, 3, 8, 8), None)  # type: ignore[arg-type]
+    assert fake.log == [4, "freed"]
+
+
+def test_a_chunk_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="chunk is 0; it must be at least 1"):
+        decode_latents(Free(1.0), torch.zeros(1, 10, 4, 1, 1), 0)  # type: ignore[arg-type]
 
 
 def test_a_video_that_is_decoded_whole_is_tried_once() -> None:

@@ -87,13 +87,23 @@ def test_group_offload_moves_layers_one_by_one() -> None:
     assert not any(getattr(part, "_diffusers_hook", None) for part in pipe.vae.modules()), "the VAE moves whole"
 
 
-def test_a_gradient_needs_the_layers_that_group_offload_takes_away() -> None:
-    pipe = build_pipeline()
+@pytest.mark.parametrize("kind", ["svd", "ltx"])
+def test_a_gradient_needs_the_layers_that_group_offload_takes_away(kind: str) -> None:
+    pipe = build_pipeline() if kind == "svd" else build(kind)
     place_networks(pipe, CPU, "group")
-    backbone = SvdBackbone(pipe, "test")
-    denoiser = backbone.denoiser(backbone.prepare(torch.rand(3, 16, 24), ConditioningOptions(FRAMES)))
+    backbone: Any = SvdBackbone(pipe, "test") if kind == "svd" else make_backbone(pipe)
+    if kind == "svd":
+        conditioning = backbone.prepare(torch.rand(3, 16, 24), ConditioningOptions(FRAMES))
+        x, sigma = torch.randn(1, FRAMES, 4, 8, 12), torch.tensor(1.0, dtype=torch.float64)
+    else:
+        schedule = backbone.schedule(STEPS, shape_of(backbone, kind))
+        conditioning, x, _ = prepared(backbone, kind, schedule)
+        sigma = schedule.sigmas[1]
+    denoiser = backbone.denoiser(conditioning).for_gradient()
     with pytest.raises(ConfigError, match="offload 'group' has taken .*; use offload 'model', or another guidance"):
-        denoiser.for_gradient()
+        denoiser(x.clone().requires_grad_(True), sigma)
+    with torch.no_grad():
+        assert denoiser(x, sigma).isfinite().all(), "the released gradient leaves the network out"
 
 
 def test_where_offload_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:

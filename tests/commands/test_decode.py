@@ -12,7 +12,7 @@ from mvguide.backbones.svd import SvdBackbone
 from mvguide.cli import main
 from mvguide.config.parsing import make_parser, parse
 from mvguide.config.render_options import RenderConfig
-from mvguide.pipeline.latents import LATENTS
+from mvguide.pipeline.latents import LATENTS, load_latents
 
 RENDER = ["render", "--scene", "corner", "--steps", "1", "--num_frames", "3", "--width", "32", "--height", "24"]
 
@@ -90,6 +90,24 @@ def test_kept_latents_are_decoded_again_with_another_chunk(kept: Path, tmp_path:
     assert report["seconds"]["denoise"] == before["seconds"]["denoise"]
     assert report["seconds"]["decode"] < 5 * before["seconds"]["decode"], "of this decoding alone"
     assert (folder / "images/0001.png").read_bytes() != (kept / "images/0001.png").read_bytes()
+
+
+def test_settings_of_the_render_hold_unless_others_are_given(
+    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_of, command = load_latents(kept / LATENTS)
+    command |= {"chunk": 2, "dtype": "bfloat16"}
+    run_of.save_latents(tmp_path / LATENTS, command)
+
+    def decoded(*words: str) -> dict[str, Any]:
+        assert run("decode", str(tmp_path / LATENTS), *words, "--out", str(tmp_path / "out")) == 0
+        return json.loads((tmp_path / "out/report.json").read_text())["settings"]["decoded"]
+
+    assert decoded() == {"chunk": 2, "device": "cpu", "dtype": "bfloat16"}
+    assert decoded("--chunk", "3", "--dtype", "float32") == {"chunk": 3, "device": "cpu", "dtype": "float32"}
+    run_of.save_latents(tmp_path / LATENTS, command | {"chunk": "many"})
+    assert run("decode", str(tmp_path / LATENTS)) == 2
+    assert "chunk" in said(capsys)
 
 
 def test_a_file_elsewhere_is_decoded_without_the_scene(kept: Path, tmp_path: Path) -> None:
