@@ -70,6 +70,7 @@ def keep_state(
 
     def see(progress: Progress) -> bool | None:
         nonlocal unsaved
+        _check_stateless(denoiser)  # a cache may be there only while the run lasts
         unsaved, done = progress, progress.state.index
         if checkpoint.every is not None and (done % checkpoint.every == 0 or done == progress.step.num_steps):
             keep()
@@ -89,11 +90,7 @@ def _start(
     checkpoint: Checkpoint, settings: Mapping[str, Any], denoiser: Denoiser, solver: Solver, device: torch.device
 ) -> LoopState | None:
     """The state to go on from, or None; what could not go on later is refused."""
-    if getattr(denoiser, "is_stateful", False):
-        raise ConfigError(
-            "the network keeps a cache from step to step, which a checkpoint does not hold: a run that goes on from it "
-            "would end otherwise; leave out the cache or the checkpoint"
-        )
+    _check_stateless(denoiser)
     try:
         solver.pack(solver.init())
     except AttributeError as error:
@@ -115,6 +112,14 @@ def _start(
         state = solver.unpack(found.solver, device)
     note_resumable(checkpoint.file, f"step {found.index} of {found.num_steps}")
     return LoopState(found.index, found.x.to(device), state, found.random)
+
+
+def _check_stateless(denoiser: Denoiser) -> None:
+    if getattr(denoiser, "is_stateful", False):
+        raise ConfigError(
+            "the network keeps a cache from step to step, which a checkpoint does not hold: a run that goes on from it "
+            "would end otherwise; leave out the cache or the checkpoint"
+        )
 
 
 def run_settings(
