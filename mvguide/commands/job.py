@@ -29,6 +29,7 @@ from mvguide.pipeline.magnitudes import load_magnitudes
 from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 from mvguide.pipeline.prepare import Context, timed
 from mvguide.pipeline.result import Result
+from mvguide.pipeline.resuming import CACHED
 from mvguide.tables.table import LambdaTable, check_weight
 
 
@@ -163,6 +164,8 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     given = _given_table(config.guidance)
     checkpoint = None
     if config.checkpoint_every is not None or config.resume:
+        if config.cache != "none":
+            raise ConfigError(CACHED)
         checkpoint = Checkpoint(Path(config.out) / CHECKPOINT, config.checkpoint_every, config.resume)
     solver = Resampling(
         FirstOrder() if config.solver == "model" else make_solver(config.solver),

@@ -24,6 +24,10 @@ from mvguide.pipeline.checkpoint import ADVICE, Checkpoint
 from mvguide.pipeline.prepare import Context
 from mvguide.tables.table import LambdaTable
 
+CACHED = (
+    "the network keeps a cache from step to step, which a checkpoint does not hold: a run that goes on from it would "
+    "end otherwise; leave out the cache, or checkpoint_every and resume"
+)
 _DIGEST = "sha256:"
 _NO_SETTINGS = ("model", "views", "schedule", "device", "dtype", "threads", "conditioning")
 """Of a report: what the model's fingerprint, the digests of the inputs and the environment say better."""
@@ -116,10 +120,7 @@ def _start(
 
 def _check_stateless(denoiser: Denoiser) -> None:
     if getattr(denoiser, "is_stateful", False):
-        raise ConfigError(
-            "the network keeps a cache from step to step, which a checkpoint does not hold: a run that goes on from it "
-            "would end otherwise; leave out the cache or the checkpoint"
-        )
+        raise ConfigError(CACHED)
 
 
 def run_settings(

@@ -383,7 +383,7 @@ def test_a_network_with_a_cache_from_step_to_step_is_refused(
         monkeypatch.setattr("mvguide.pipeline.pipeline.sample", cached)
     try:
         with pytest.raises(
-            ConfigError, match=r"keeps a cache from step to step.*leave out the cache or the checkpoint"
+            ConfigError, match=r"keeps a cache from step to step.*leave out the cache, or checkpoint_every"
         ):
             pipe.sample(context, None, guidance="none", checkpoint=Checkpoint(tmp_path / "a.safetensors", every=1))
     finally:
