@@ -64,6 +64,15 @@ class View:
         depth = "no depth" if self.depth is None else f"median depth {self.median_depth:.3g}"
         return f"View({self.name}, {self.camera.width} x {self.camera.height}, {depth})"
 
+    def _repr_png_(self) -> bytes:
+        """The image, and beside it the depth map if there is one (near is bright), for notebooks."""
+        from mvguide.drawing.notebook import depth_picture, picture_png
+
+        parts = [self.image.cpu()]
+        if self.depth is not None:
+            parts.append(depth_picture(self.depth.values.cpu(), self.scene_depth.valid.cpu()))
+        return picture_png(torch.cat(parts, dim=-1))
+
     def trajectory(self, kind: str, num_frames: int, *, target_depth: float | None = None, **params: Any) -> Camera:
         """Camera path from this view, measured by its own depth.
 
