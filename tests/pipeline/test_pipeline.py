@@ -283,8 +283,11 @@ def test_everything_is_written(tmp_path: Path, result: mvguide.Result) -> None:
             "lambda_table.npz",
             "lambda_table.png",
             "mine.txt",
+            "path.png",
+            "report.html",
             "report.json",
             "sheet.png",
+            "side_by_side.mp4",
             "video.mp4",
             "warps.mp4",
         ]
