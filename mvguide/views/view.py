@@ -295,6 +295,24 @@ def fit_camera(camera: Camera, width: int, height: int) -> Camera:
     return camera.resize(crop.width, crop.height).crop(crop.left, crop.top, width, height)
 
 
+def unfit_camera(camera: Camera, width: int, height: int) -> Camera:
+    """Camera of the whole picture of which :func:`fit_camera` makes this camera; its inverse.
+
+    Args:
+        camera: one camera or a batch [F], of the video's size.
+        width: columns of the picture.
+        height: rows of the picture.
+
+    Returns:
+        The cameras, of the picture's size.
+    """
+    crop = _Crop.cover(width, height, camera.width, camera.height)
+    intrinsics = camera.intrinsics.clone()
+    intrinsics[..., 0, 2] += crop.left
+    intrinsics[..., 1, 2] += crop.top
+    return replace(camera, intrinsics=intrinsics, width=crop.width, height=crop.height).resize(width, height)
+
+
 @dataclass(frozen=True)
 class _Crop:
     """Size to resize to, and the corner at which to cut."""
