@@ -103,7 +103,6 @@ def fit_memory(config: RenderConfig, trajectory: Camera, available: int | None, 
         offload=chosen.offload,
         cfg_chunked=chosen.cfg_chunked,
         chunk=min(chosen.encode[0], chosen.decode[0]),
-        vae_tiling=chosen.decode[1],
         vae_tiling=config.vae_tiling or chosen.encode[1] or chosen.decode[1],
         guidance=guidance,
     )

@@ -11,6 +11,7 @@ from mvguide.backbones.chunks import decode_latents, encode_frames
 from mvguide.backbones.pretrained import load_backbone
 from mvguide.commands.rendering import render
 from mvguide.commands.speaking import speaker
+from mvguide.config.command_line import command_line
 from mvguide.config.render_options import ModelOptions, RenderConfig
 from mvguide.config.score_options import CompareConfig, EvaluateResultConfig, EvaluateSceneConfig, ScoreOptions
 from mvguide.errors import ConfigError, InputError
@@ -84,9 +85,9 @@ def compare(config: CompareConfig) -> Comparison:
     check_writable(config.out, folder=True)
     say = speaker(config.quiet)
     found = compare_folders(config.results, config.names)
-    found.save(config.out)
+    found.save(config.out, made_by=command_line("compare", config, positional="results"))
     say(found.text().rstrip())
-    say(f"wrote {config.out}/: sheet.png, compare.md and compare.json")
+    say(f"wrote {config.out}/: look at report.html first; compare.md and compare.json have the figures")
     return found
 
 
@@ -142,7 +143,8 @@ def _score(
             say(f"finding the cameras of {name}")
             scores[name] = scores[name].with_cameras(recover_cameras(frames, truth.cameras))
     found = Evaluation(video.folder, against, truth, videos, scores, video.settings, [*video.notes, *notes])
-    found.save(config.out)
+    of_result = "result" if isinstance(config, EvaluateResultConfig) else ""
+    found.save(config.out, made_by=command_line("evaluate", config, positional=of_result))
     say(found.summary())
-    say(f"wrote {config.out}/: evaluation.md, evaluation.json, and errors.png, which shows where it is wrong")
+    say(f"wrote {config.out}/: look at report.html first; evaluation.md and evaluation.json have the figures")
     return found

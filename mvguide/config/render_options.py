@@ -94,8 +94,8 @@ class RenderConfig(AccelerationOptions, InputConfig, ModelOptions):
         cfg_min: classifier-free guidance of the first frame; the model's own default if unset (SVD: 1).
         cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         cfg_chunked: its two halves one after the other; half the memory of activations.
-        memory: auto chooses offload, chunk, cfg_chunked, vae_tiling, and checkpointing and tiles of the gradient for the
-            memory of the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
+        memory: auto chooses offload, chunk, cfg_chunked, vae_tiling, and checkpointing and tiles of the gradient, for
+            the memory of the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
         seed: random seed for the noise; the same seed gives the same video.
         checkpoint_every: write where the run stands to checkpoint.safetensors in the result folder, every so many
             steps; the finished result removes it.
