@@ -32,16 +32,21 @@ def step_cache(backbone: Backbone, schedule: SigmaSchedule) -> Iterator[None]:
         magnitudes, model = load_magnitudes(file)
         if model != backbone.fingerprint:
             raise FileError(
-                f"cache_file {file} was measured with the model {model}, but this is {backbone.fingerprint}; "
+                f"cache_file {file} was measured with the model {model[:200]}, but this is {backbone.fingerprint}; "
                 "give another file for each model, number format and quantize"
             )
     with backbone.step_cache(schedule, magnitudes) as measured:
         yield
     if file is not None and measured:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(file) as temporary, temporary.open("wb") as stream:
-            arrays: dict[str, Any] = {part: values.numpy() for part, values in measured.items()}
-            np.savez(stream, model=np.array(backbone.fingerprint), **arrays)
+        save_magnitudes(file, measured, backbone.fingerprint)
+
+
+def save_magnitudes(path: str | Path, magnitudes: Magnitudes, model: str) -> None:
+    """Write magnitudes to a ``.npz`` file, with the fingerprint of the model."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {part: values.numpy() for part, values in magnitudes.items()}
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, model=np.array(model), **arrays)
 
 
 def load_magnitudes(path: str | Path) -> tuple[Magnitudes, str]:
