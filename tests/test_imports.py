@@ -27,6 +27,7 @@ ROOMS = [
     "backbones",
     "pipeline",
     "evaluation",
+    "viewer",
     "config",
     "inputs",
     "scenes",
@@ -43,9 +44,13 @@ NOT_EVEN_SO = {
     "views": {"diffusion", "tables", "guidance", "cameras"},
     "backbones": {"drawing", "tables", "guidance", "geometry", "files", "cameras", "depth", "views"},
     "evaluation": {"diffusion", "tables", "guidance", "depth", "backbones", "pipeline"},
-    "config": {"files", "cameras", "depth", "views", "drawing", "pipeline", "evaluation"},
-    "inputs": {"diffusion", "tables", "guidance", "drawing", "pipeline"},
-    "scenes": {"diffusion", "tables", "guidance", "backbones", "drawing", "pipeline", "evaluation", "config", "inputs"},
+    "viewer": {"diffusion", "tables", "guidance", "depth", "backbones"},
+    "config": {"files", "cameras", "depth", "views", "drawing", "pipeline", "evaluation", "viewer"},
+    "inputs": {"diffusion", "tables", "guidance", "drawing", "pipeline", "viewer"},
+    "scenes": {
+        *("diffusion", "tables", "guidance", "backbones", "drawing", "pipeline", "evaluation", "viewer"),
+        *("config", "inputs"),
+    },
 }
 """Rooms that stand beside each other rather than on each other."""
 
