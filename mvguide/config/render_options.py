@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from mvguide.backbones.acceleration import AccelerationOptions, TilingOptions
 from mvguide.config.generated import options_of
 from mvguide.config.input_options import InputConfig
 from mvguide.diffusion.solvers import SOLVERS
@@ -58,7 +59,7 @@ class GuidanceConfig(MaskOptions):
 
 
 @dataclass
-class ModelOptions:
+class ModelOptions(TilingOptions):
     """Where and how the model runs.
 
     Args:
@@ -93,9 +94,9 @@ class ConditioningConfig:
             default, if unset.
         noise_aug_strength: strength of the noise that is added to the conditioning image.
         cfg_chunked: run the two halves of classifier-free guidance one after the other; half the memory of activations.
-        memory: choice of the settings of memory: auto chooses offload, chunk, cfg_chunked, and checkpointing and tiles
-            of the gradient for the memory of the GPU, as mvguide plan would; given leaves them, and warns where they
-            may not fit.
+        memory: choice of the settings of memory: auto chooses offload, chunk, cfg_chunked, vae_tiling, and
+            checkpointing and tiles of the gradient, for the memory of the GPU, as mvguide plan would; given leaves
+            them, and warns where they may not fit.
     """
 
     heading: ClassVar[str] = "model"
@@ -135,7 +136,7 @@ class SamplingConfig:
 
 
 @dataclass
-class RenderConfig(SamplingConfig, ConditioningConfig, ModelOptions, InputConfig):
+class RenderConfig(SamplingConfig, AccelerationOptions, ConditioningConfig, ModelOptions, InputConfig):
     """Render a camera move through an image, as a video.
 
     Args:
