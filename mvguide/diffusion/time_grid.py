@@ -46,6 +46,19 @@ class TimeGrid:
         """Frames of the longest video that is this number of latent frames."""
         return (latent_frames - self.lead - 1) * self.ratio + 1
 
+    def frames(self, latent_frames: slice, num_frames: int) -> slice:
+        """Frames of a window: the video of its own that these latent frames of a video of F frames are.
+
+        Its latent frames before the first whole one stand for a single frame, the last of those that they hold in the
+        long video: the frames after it are then grouped as they are there.
+
+        Args:
+            latent_frames: of the window; the whole video's are ``slice(0, L)``.
+            num_frames: F.
+        """
+        last = latent_frames.stop - self.leading(num_frames) - 1
+        return slice(latent_frames.start * self.ratio, last * self.ratio + 1)
+
     def group(self, values: Tensor) -> Tensor:
         """Values of the frames of each latent frame: ``[F, ...]`` to ``[L, ratio, ...]``; frame 0 fills its group.
 

@@ -165,7 +165,7 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
     cells = _counted(grid.all(latent_visible(seen, backbone.vae_scale_factor) > 0).to(device), targets.visible > 0)
     change = (backbone.encode(again, context.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
-    denoiser = backbone.denoiser(context.conditioning)
+    denoiser = context.denoiser()
     sigmas = torch.tensor(LEVELS, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     errors, gains = [], []

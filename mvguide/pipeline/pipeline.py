@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from mvguide.backbones import Backbone, load_backbone
-from mvguide.backbones.base import ConditioningOptions, KnownFrames
+from mvguide.backbones.base import ConditioningOptions
 from mvguide.diffusion.sampler import Progress, sample
 from mvguide.diffusion.schedule import SigmaSchedule, check_levels
 from mvguide.diffusion.solvers import SOLVERS, Solver, make_solver
+from mvguide.diffusion.windows import LongOptions
 from mvguide.errors import ConfigError, InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
@@ -19,13 +20,12 @@ from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, peak_memory
 from mvguide.pipeline.calibration import calibrate
-from mvguide.pipeline.encoding import fill_holes
+from mvguide.pipeline.conditioning import condition
 from mvguide.pipeline.prepare import Context, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable
 from mvguide.views.moments import Moments
 from mvguide.views.view import View
-from mvguide.views.warps import mean_flow
 
 DEFAULT_STEPS = 25
 _PIXEL_BYTES, _LATENT_BYTES = 4 * 30, 4 * 8
@@ -75,6 +75,7 @@ class MultiViewPipeline:
         schedule: SigmaSchedule | int = DEFAULT_STEPS,
         size: tuple[int, int] | None = None,
         conditioning: ConditioningOptions | None = None,
+        long: LongOptions | None = None,
         hole_radius: int = 0,
         chunk: int = 8,
         generator: torch.Generator | None = None,
@@ -116,14 +117,13 @@ class MultiViewPipeline:
         if isinstance(schedule, int):
             schedule = backbone.schedule(schedule, shape)
         check_levels(schedule, backbone.path)
+        windows = (long or LongOptions()).windows(backbone.grid, num_frames, backbone.native_size.frames)
         generator = generator or torch.Generator()
         seconds: dict[str, float] = {}
         with timed(seconds, "warp"):
             path = warp_path(views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device)
         with timed(seconds, "encode"):
-            options = backbone.with_defaults(options, mean_flow(path.first_view, path.trajectory))
-            known = KnownFrames(fill_holes(path.warps), path.warps.visible, path.warps.pinned)
-            encoded = backbone.prepare(path.first_view.image, options, generator, known)
+            options, encoded = condition(backbone, path, windows, options, generator)
         return Context(
             views=views,
             trajectory=path.trajectory,
@@ -132,6 +132,7 @@ class MultiViewPipeline:
             backbone=backbone,
             schedule=schedule,
             options=options,
+            windows=windows,
             conditioning=encoded,
             hole_radius=hole_radius,
             chunk=chunk,
@@ -192,10 +193,8 @@ class MultiViewPipeline:
                 bound = guides.bind(guide, context.targets(mask), table)
         with timed(seconds, "denoise"):
             size = context.trajectory.height, context.trajectory.width
-            shape = backbone.latent_shape(context.num_frames, *size)
-            noise = backbone.first_x(context.conditioning, shape, context.schedule, generator).to(backbone.device)
-            denoiser = backbone.denoiser(context.conditioning)
-            x = sample(denoiser, noise, context.schedule, stepper, bound, generator, watch)
+            noise = context.first_x(generator).to(backbone.device)
+            x = sample(context.denoiser(), noise, context.schedule, stepper, bound, generator, watch)
         with timed(seconds, "decode"):
             frames = backbone.decode(x, context.chunk, context.num_frames)
         settings = {
@@ -243,6 +242,7 @@ class MultiViewPipeline:
         solver: str | Solver = "euler",
         size: tuple[int, int] | None = None,
         conditioning: ConditioningOptions | None = None,
+        long: LongOptions | None = None,
         hole_radius: int = 0,
         chunk: int = 8,
         generator: torch.Generator | None = None,
@@ -271,6 +271,7 @@ class MultiViewPipeline:
             schedule=schedule,
             size=size,
             conditioning=conditioning,
+            long=long,
             hole_radius=hole_radius,
             chunk=chunk,
             generator=generator,

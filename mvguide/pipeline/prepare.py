@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone, Conditioning, ConditioningOptions
+from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.diffusion.windows import Window, WindowDenoiser
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.targets import MaskOptions, Targets
@@ -105,7 +107,8 @@ class Context(WarpedPath):
         backbone: the model.
         schedule: N noise levels of the run.
         options: what the model is conditioned on besides the picture, nothing left unset.
-        conditioning: the same, encoded.
+        windows: of latent frames, that the model denoises at a time; one for a video that it denoises as a whole.
+        conditioning: the options and what is known of each window's frames, encoded.
         hole_radius: pixels by which holes were grown.
         chunk: frames encoded or decoded at a time.
         random_state: state of the CPU generator after the conditioning drew from it; a run without a generator of its
@@ -117,7 +120,8 @@ class Context(WarpedPath):
     backbone: Backbone
     schedule: SigmaSchedule
     options: ConditioningOptions
-    conditioning: Conditioning
+    windows: Sequence[Window]
+    conditioning: Sequence[Conditioning]
     hole_radius: int
     chunk: int
     random_state: Tensor
@@ -143,6 +147,16 @@ class Context(WarpedPath):
     def distances(self) -> Tensor:
         """Camera distance of each latent frame, the mean of its frames; ``[L]``, see ``Warps``."""
         return self.backbone.grid.mean(self.warps.distances)
+
+    def denoiser(self) -> Denoiser:
+        """The network with its conditioning, for x of all latent frames."""
+        parts = [self.backbone.denoiser(conditioning) for conditioning in self.conditioning]
+        return parts[0] if len(parts) == 1 else WindowDenoiser(self.windows, parts)
+
+    def first_x(self, generator: torch.Generator) -> Tensor:
+        """The first x, ``[1, L, C, h, w]`` float32 on the CPU."""
+        shape = self.backbone.latent_shape(self.num_frames, self.trajectory.height, self.trajectory.width)
+        return self.backbone.first_x(self.conditioning[0], shape, self.schedule, generator)
 
     @cached_property
     def target_latents(self) -> Tensor:

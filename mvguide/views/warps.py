@@ -1,7 +1,7 @@
 """From views and a trajectory to what each frame's camera sees of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -55,6 +55,11 @@ class Warps:
     confidence: Tensor
     shares: Tensor
     guessed: Tensor
+
+    def __getitem__(self, frames: slice) -> "Warps":
+        """Some of the frames; they share their memory with these."""
+        parts = {field.name: getattr(self, field.name)[frames] for field in fields(self) if field.name != "shares"}
+        return Warps(shares=self.shares[:, frames], **parts)
 
     @property
     def seen(self) -> Tensor:
