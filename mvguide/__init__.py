@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mvguide.guidance.targets import MaskOptions
     from mvguide.inputs.loading import Inputs, load_views
     from mvguide.pipeline.calibration import calibrate
+    from mvguide.pipeline.guided_scheduler import GuidedScheduler
     from mvguide.pipeline.pipeline import MultiViewPipeline
     from mvguide.pipeline.prepare import Context
     from mvguide.pipeline.result import Result
@@ -70,6 +71,7 @@ _HOMES = {
     "mvguide.guidance.targets": "MaskOptions",
     "mvguide.inputs.loading": "Inputs load_views",
     "mvguide.pipeline.calibration": "calibrate",
+    "mvguide.pipeline.guided_scheduler": "GuidedScheduler",
     "mvguide.pipeline.pipeline": "MultiViewPipeline",
     "mvguide.pipeline.prepare": "Context",
     "mvguide.pipeline.result": "Result",
@@ -88,6 +90,7 @@ __all__ = [
     "CropOptions",
     "Depth",
     "DepthOptions",
+    "GuidedScheduler",
     "Inputs",
     "LambdaTable",
     "LensOptions",

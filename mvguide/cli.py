@@ -1,4 +1,4 @@
-"""The command line: ``mvguide render | preview | demo | evaluate | compare | search-hypers | sigmas``."""
+"""Command line: ``mvguide render | decode | preview | demo | evaluate | compare | plan | search-hypers | sigmas``."""
 
 import argparse
 import errno
@@ -35,6 +35,9 @@ COMMANDS = {
     "render": Command(
         "render_options:RenderConfig", "rendering:render", "Render a camera move through a picture, as a video."
     ),
+    "decode": Command(
+        "render_options:DecodeConfig", "rendering:decode", "Decode the latents that a render kept.", ("latents", "?")
+    ),
     "preview": Command(
         "input_options:PreviewConfig", "previewing:preview", "Show what a camera move will see, without a model."
     ),
@@ -50,6 +53,9 @@ COMMANDS = {
     ),
     "compare": Command(
         "score_options:CompareConfig", "scoring:compare", "Put several results side by side.", ("results", "+")
+    ),
+    "plan": Command(
+        "plan_options:PlanConfig", "planning:plan", "Predict the memory of a render on a GPU, without the weights."
     ),
     "search-hypers": Command(
         "table_options:SearchConfig", "searching:search_hypers", "Search the parameters of a lambda table."

@@ -49,7 +49,7 @@ def run(title: str) -> dict[str, Any]:
 
 
 def test_every_example_is_short() -> None:
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 8
     for title, code in EXAMPLES.items():
         assert len(code.strip().splitlines()) <= 25, title
 
@@ -109,3 +109,11 @@ def test_a_model_family() -> None:
     assert result.frames.shape == (4, 3, 64, 64)
     shown = torch.nn.functional.avg_pool2d(result.warps.image[:1], 8)
     torch.testing.assert_close(torch.nn.functional.avg_pool2d(result.frames[:1], 8), shown, atol=0.02, rtol=0)
+
+
+def test_guidance_in_a_script_of_your_own() -> None:
+    names = run("Guidance in a script of your own")
+    warps = names["context"].warps
+    seen = warps.visible.expand_as(warps.image) > 0.99
+    errors = {name: (names[name] - warps.image)[seen].abs().mean() for name in ("without", "frames")}
+    assert errors["frames"] < 0.8 * errors["without"]

@@ -11,8 +11,9 @@ from torch import Tensor
 from mvguide.backbones.native_size import NativeSize
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.path import NoisePath
+from mvguide.diffusion.sampler import initial_noise
 from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.diffusion.solvers import Solver
+from mvguide.diffusion.solvers import FirstOrder, Solver
 from mvguide.diffusion.time_grid import TimeGrid
 
 _SAMPLED = 1024  # values of a tensor that its digest looks at, at least
@@ -199,9 +200,45 @@ class Backbone(Protocol):
         """The network with its conditioning."""
         ...
 
-    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
-        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU, by default all they hold."""
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
+        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
         ...
+
+    def decode_bytes(self, height: int, width: int) -> float | None:
+        """Bytes that decoding takes for each frame of a chunk, 0 if not known; None: the video is decoded whole."""
+        ...
+
+    def free(self) -> None:
+        """With offload, take every network off the GPU; they come back when they are needed."""
+        ...
+
+
+class FrameByFrame:
+    """Parts of a backbone whose VAE does not compress time, and whose run starts from plain noise, with Euler's steps.
+
+    The class that has it gives the rest of the protocol.
+    """
+
+    path: NoisePath
+    grid = TimeGrid()
+    default_table: Literal["search", "calibrated"] = "calibrated"
+
+    def solver(self, schedule: SigmaSchedule) -> Solver:
+        """Euler."""
+        return FirstOrder()
+
+    def first_x(
+        self, conditioning: Conditioning, shape: tuple[int, ...], schedule: SigmaSchedule, generator: torch.Generator
+    ) -> Tensor:
+        """Noise of the prior's scale."""
+        return initial_noise(shape, self.path, schedule, generator)
+
+    def decode_bytes(self, height: int, width: int) -> float | None:
+        """Not known."""
+        return 0.0
+
+    def free(self) -> None:
+        """Nothing is offloaded."""
 
 
 def weights_digest(modules: Iterable[torch.nn.Module]) -> str:

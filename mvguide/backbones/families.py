@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mvguide.backbones.base import ConditioningOptions, KnownFrames, ModelNotes
 from mvguide.backbones.stock import Call, StockBackbone, StockConditioning, replaced
-from mvguide.errors import ConfigError, ModelError
+from mvguide.errors import ConfigError, InputError, ModelError
 
 
 class WanBackbone(StockBackbone):
@@ -121,9 +121,9 @@ class WanVaceBackbone(WanBackbone):
 
 
 class CogVideoXBackbone(StockBackbone):
-    """CogVideoX and CogVideoX 1.5, image to video.
+    """CogVideoX and CogVideoX 1.5, image to video. Frames are 8 k + 1, or their VAE would make more of them.
 
-    1.5 takes pairs of latent frames: where their number is odd, one more is denoised first and left out in the end.
+    1.5 takes pairs of latent frames: one more is denoised first and left out in the end.
     """
 
     PIPELINE = "CogVideoXImageToVideoPipeline"
@@ -152,7 +152,9 @@ class LtxBackbone(StockBackbone):
         return 1
 
     def timesteps(self, num_steps: int, shape: tuple[int, ...]) -> Call:
-        """Even sigmas, shifted by the number of tokens."""
+        """Even sigmas, shifted by the number of tokens. Raises InputError for a single step."""
+        if num_steps < 2:
+            raise InputError(f"num_steps is {num_steps}; the schedule of model {self.name} has at least 2 steps")
         config, tokens = self.pipe.scheduler.config, shape[1] * shape[3] * shape[4]
         least, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
@@ -203,6 +205,7 @@ class HunyuanVideoBackbone(StockBackbone):
         "text_encoder": "LlavaForConditionalGeneration",
         "text_encoder_2": "CLIPTextModel",
     }
+    TOKENIZERS: ClassVar[dict[str, str]] = {"tokenizer": "AutoTokenizer"}
     guidance_scale = 1.0
 
     @property
@@ -233,6 +236,10 @@ class HunyuanVideoBackbone(StockBackbone):
         """Even sigmas."""
         return even_sigmas(num_steps)
 
+    def stock_frames(self, num_frames: int) -> int:
+        """With the frames that are dropped."""
+        return num_frames + self.grid.lead * self.grid.ratio
+
     def mix_start(self, noise: Tensor, conditioning: StockConditioning) -> Tensor:
         """0.999 of noise and 0.001 of the picture in every latent frame."""
         hidden, channels = conditioning.calls[0]["hidden_states"], noise.shape[2]
@@ -246,7 +253,7 @@ class HunyuanVideoBackbone(StockBackbone):
         latents = self.pipe.vae.encode(video.to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
         return self.normalise(latents.float()).transpose(1, 2)
 
-    def decode_video(self, x: Tensor, num_frames: int) -> Tensor:
+    def decode_video(self, x: Tensor) -> Tensor:
         """All is decoded, and the repeated frames are left out."""
         latents = self.denormalise(x.transpose(1, 2)).to(self.pipe.vae.dtype)
         return self.run_decoder(latents)[0].transpose(0, 1)[self.grid.lead * self.grid.ratio :]

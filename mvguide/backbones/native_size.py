@@ -9,7 +9,7 @@ from typing import Any
 
 from mvguide.decoding import is_file, is_folder
 from mvguide.diffusion.time_grid import TimeGrid
-from mvguide.errors import ModelError
+from mvguide.errors import InputError, ModelError
 
 MOST_FRAMES, MOST_SIDE, MOST_LEVELS = 1024, 4096, 8
 _MOST_BYTES, _MOST_DEPTH, _MOST_ENTRIES = 2**20, 16, 64
@@ -33,6 +33,7 @@ class NativeSize:
         vae_scale_factor: pixels along a latent cell.
         multiple: latent sizes that the network takes without padding are multiples of this.
         grid: which frames are one latent frame.
+        only: (width, height) of a model that knows one size alone.
     """
 
     frames: int
@@ -40,12 +41,44 @@ class NativeSize:
     vae_scale_factor: int
     multiple: int
     grid: TimeGrid = field(default_factory=TimeGrid)
+    only: tuple[int, int] | None = None
 
     def default_size(self, width: int, height: int) -> tuple[int, int]:
         """The trained area in the picture's shape, rounded to what VAE and network take without padding."""
+        if self.only is not None:
+            return self.only
         unit = self.vae_scale_factor * self.multiple
         scale = self.side * self.vae_scale_factor / math.sqrt(width * height)
         return max(1, round(width * scale / unit)) * unit, max(1, round(height * scale / unit)) * unit
+
+    def check(self, name: str, num_frames: int, height: int, width: int, *, pads: bool = False) -> None:
+        """Refuse a video that VAE and network cannot take.
+
+        Args:
+            name: of the model.
+            num_frames: F.
+            height: of the video, pixels.
+            width: of the video.
+            pads: the network takes cells that are no multiple of its own, padded; then the VAE alone counts.
+
+        Raises:
+            InputError: a number of frames or a size that does not fit, with the nearest that does.
+        """
+        self.grid.latent_frames(num_frames)
+        if num_frames < 2:
+            raise InputError(f"num_frames is {num_frames}; a video of model {name} has at least {self.grid.ratio + 1}")
+        unit, what = self.vae_scale_factor * (1 if pads else self.multiple), "a latent cell" if pads else "a token"
+        if height < 1 or width < 1 or height % unit or width % unit:
+            nearest = [max(1, round(size / unit)) * unit for size in (width, height)]
+            raise InputError(
+                f"video size {width} x {height} (width x height) is not divisible by {unit}, the pixels of {what} of "
+                f"model {name}; use {nearest[0]} x {nearest[1]}"
+            )
+        if self.only is not None and (width, height) != self.only:
+            raise InputError(
+                f"video size is {width} x {height}, but model {name} knows {self.only[0]} x {self.only[1]} alone; "
+                "leave width and height out"
+            )
 
 
 @dataclass(frozen=True)
@@ -170,14 +203,21 @@ def native_size(
             multiple=2 ** (_levels(network, name) - 1),
         )
     factor, ratio = _compression(vae, family, name)
-    frames, width, height = family.frames, family.width, family.height
-    if network.get("patch_size_t") and pipeline_class == "CogVideoXImageToVideoPipeline":
-        frames, width, height = 81, 1360, 768  # CogVideoX 1.5
+    frames, width, height, grid, only = family.frames, family.width, family.height, TimeGrid(ratio), None
+    if pipeline_class == "CogVideoXImageToVideoPipeline":
+        is_15 = network.get("patch_size_t") is not None
+        grid = TimeGrid(ratio, lead=int(is_15), unit=2 * ratio)
+        if is_15:
+            frames, width, height = 81, 1360, 768
+        if network.get("use_learned_positional_embeddings"):
+            sides = (_whole(network, f"sample_{side}", MOST_SIDE, name) * factor for side in ("width", "height"))
+            only = width, height = next(sides), next(sides)
+    if network.get("image_condition_type") == "latent_concat":  # HunyuanVideo's first models
+        grid = TimeGrid(ratio, lead=1)
     if network.get("target_size"):
         width = height = _whole(network, "target_size", MOST_SIDE, name)
-    return NativeSize(
-        frames, math.sqrt(width * height) / factor, factor, _patch(network, family, name), _grid(network, ratio)
-    )
+    side = math.sqrt(width * height) / factor
+    return NativeSize(frames, side, factor, _patch(network, family, name), grid, only)
 
 
 def _compression(vae: Mapping[str, Any], family: _Family, name: str) -> tuple[int, int]:
@@ -193,13 +233,6 @@ def _compression(vae: Mapping[str, Any], family: _Family, name: str) -> tuple[in
 def _patch(network: Mapping[str, Any], family: _Family, name: str) -> int:
     patch = network.get("patch_size", family.patch)
     return _whole({"patch_size": patch[-1] if isinstance(patch, list | tuple) else patch}, "patch_size", 16, name)
-
-
-def _grid(network: Mapping[str, Any], ratio: int) -> TimeGrid:
-    """Leading latent frames: one that HunyuanVideo's first models add and drop, and what makes CogVideoX 1.5 even."""
-    lead = int(network.get("image_condition_type") == "latent_concat")
-    pairs = network.get("patch_size_t") or 1
-    return TimeGrid(ratio, lead, pairs if isinstance(pairs, int) else 1)
 
 
 def read_config(path: Path, advice: str = _ADVICE) -> dict[str, Any]:

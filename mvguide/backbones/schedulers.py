@@ -134,9 +134,10 @@ class StockScheduler(ABC):
 
     def index(self, scheduler: Any, timestep: Tensor) -> int:
         """Which step a scheduler of this class will do next, given the timestep that its ``step`` gets."""
-        for known in (getattr(scheduler, "step_index", None), getattr(scheduler, "begin_index", None)):
-            if known is not None:
-                return int(known)
+        if hasattr(scheduler, "step_index"):
+            if scheduler.step_index is None:
+                scheduler._init_step_index(timestep)  # as its own step does
+            return int(scheduler.step_index)
         places = (scheduler.timesteps.cpu() == torch.as_tensor(timestep).cpu()).nonzero()
         if not len(places):
             raise InputError(f"timestep {timestep} is not one of those that {self.name} has set")
@@ -285,6 +286,11 @@ def stock_scheduler(scheduler: Any, model: str) -> StockScheduler:
         ModelError: a class or a configuration that mvguide does not know.
     """
     name = type(scheduler).__name__
+    if getattr(scheduler, "is_guided", False):
+        raise ModelError(
+            f"model {model} has a GuidedScheduler, and would be guided twice; give it its own scheduler: "
+            "pipe.scheduler = pipe.scheduler.stock"
+        )
     if name not in SCHEDULERS:
         raise ModelError(
             f"model {model} has the scheduler {name}, which mvguide does not know; give it one of "

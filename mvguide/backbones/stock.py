@@ -19,13 +19,14 @@ from torch import Tensor
 
 from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes, weights_digest
 from mvguide.backbones.native_size import NativeSize, native_size
+from mvguide.backbones.offload import check_gradient, free_networks, offload_of
 from mvguide.backbones.schedulers import StockScheduler, stock_scheduler
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Solver
 from mvguide.diffusion.time_grid import TimeGrid
-from mvguide.errors import ConfigError, InputError, ModelError
+from mvguide.errors import ConfigError, ModelError
 
 Call = dict[str, Any]
 _BATCHED = ("hidden_states", "encoder_hidden_states", "encoder_attention_mask", "timestep")
@@ -72,6 +73,8 @@ class StockBackbone:
     """Number format on a GPU; that of the published weights."""
     DTYPES: ClassVar[dict[str, torch.dtype]] = {}
     """Networks that are never rounded to 16 bit."""
+    TOKENIZERS: ClassVar[dict[str, str]] = {}
+    """Tokenizers whose class in the published index reads them wrongly, and the class of transformers to use."""
     channel_axis = 1
     default_table: Literal["calibrated"] = "calibrated"
 
@@ -109,6 +112,10 @@ class StockBackbone:
         """What the network gives, or is given, as latents; ``shape`` is that of x."""
         return packed.transpose(1, 2) if self.channel_axis == 1 else packed
 
+    def stock_frames(self, num_frames: int) -> int:
+        """Number of frames to ask the stock call for."""
+        return num_frames
+
     def sized(self, height: int, width: int) -> AbstractContextManager[Any]:
         """Context in which the stock call makes a video of this size."""
         return nullcontext()
@@ -138,12 +145,11 @@ class StockBackbone:
         pixels = self._processor.normalize(frames).transpose(0, 1)[None]
         latents = self.pipe.vae.encode(pixels.to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
         latents = self.normalise(latents.float()).transpose(1, 2)
-        leading = self.grid.leading(len(frames))
-        return torch.cat([latents[:, :1].expand(-1, leading, -1, -1, -1), latents], dim=1)
+        return torch.cat([latents[:, :1].expand(-1, self.grid.lead, -1, -1, -1), latents], dim=1)
 
-    def decode_video(self, x: Tensor, num_frames: int) -> Tensor:
+    def decode_video(self, x: Tensor) -> Tensor:
         """Pictures ``[F, 3, H, W]`` in [-1, 1] of latents ``[1, L, C, h, w]``; the lead is left out."""
-        latents = self.denormalise(x.transpose(1, 2)[:, :, self.grid.leading(num_frames) :])
+        latents = self.denormalise(x.transpose(1, 2)[:, :, self.grid.lead :])
         return self.run_decoder(latents.to(self.pipe.vae.dtype))[0].transpose(0, 1)
 
     # The protocol of a backbone.
@@ -212,20 +218,10 @@ class StockBackbone:
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
         """``[1, L, C, h, w]``. Raises InputError for sizes or frames that VAE and network cannot take."""
-        latent_frames, native = self.grid.latent_frames(num_frames), self.native_size
-        if num_frames < 2:
-            raise InputError(
-                f"num_frames is {num_frames}; a video of model {self.name} has at least {self.grid.ratio + 1}"
-            )
-        unit = native.vae_scale_factor * native.multiple
-        if height < 1 or width < 1 or height % unit or width % unit:
-            nearest = [max(1, round(size / unit)) * unit for size in (width, height)]
-            raise InputError(
-                f"video size {width} x {height} (width x height) is not divisible by {unit}, the pixels of a token of "
-                f"model {self.name}; use {nearest[0]} x {nearest[1]}"
-            )
-        channels = int(self._latent_channels())
-        return 1, latent_frames, channels, height // native.vae_scale_factor, width // native.vae_scale_factor
+        native = self.native_size
+        native.check(self.name, num_frames, height, width)
+        channels, factor = int(self._latent_channels()), native.vae_scale_factor
+        return 1, self.grid.latent_frames(num_frames), channels, height // factor, width // factor
 
     @torch.no_grad()
     def prepare(
@@ -244,7 +240,7 @@ class StockBackbone:
             "prompt": options.prompt,
             "height": height,
             "width": width,
-            "num_frames": options.num_frames + self.grid.lead * self.grid.ratio,
+            "num_frames": self.stock_frames(options.num_frames),
             "num_inference_steps": 4,  # the steps are ours; this many every scheduler takes
             "generator": generator,
             "output_type": "latent",
@@ -289,13 +285,21 @@ class StockBackbone:
         return StockDenoiser(self, conditioning)
 
     @torch.no_grad()
-    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
         """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU."""
         # Some decoders draw noise of their own, from the process's generator: the same video must look the same again.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
-            video = self.decode_video(x.to(self.device), num_frames or self.grid.most_frames(x.shape[1]))
+            video = self.decode_video(x.to(self.device))
         return self._processor.denormalize(video.float()).clamp(0, 1).cpu()
+
+    def decode_bytes(self, height: int, width: int) -> None:
+        """The VAE takes the video as a whole, in chunks of its own."""
+        return
+
+    def free(self) -> None:
+        """With offload, take every network off the GPU."""
+        free_networks(self.pipe)
 
     # Inside.
 
@@ -312,7 +316,7 @@ class StockBackbone:
     @contextmanager
     def _encoders_here(self) -> Iterator[None]:
         """With the encoders of prompt and picture on the device; afterwards they leave its memory to the network."""
-        moved = self.device.type != "cpu" and not getattr(self.pipe, "_all_hooks", None)
+        moved = self.device.type != "cpu" and offload_of(self.pipe) == "none"
         encoders = self._modules(*_ENCODERS) if moved else []
         for module in encoders:
             module.to(self.device)
@@ -321,7 +325,7 @@ class StockBackbone:
         finally:
             for module in encoders:
                 module.to("cpu")
-            self.pipe.maybe_free_model_hooks()
+            self.free()
 
 
 @dataclass(frozen=True)
@@ -345,6 +349,8 @@ class StockDenoiser:
         guided = bool(scale.max() > 1) and len(self.conditioning.calls) > 1
         calls = self.conditioning.calls[: 2 if guided else 1]
         recompute = self.checkpointing and torch.is_grad_enabled()
+        if x.requires_grad:
+            check_gradient(network)
         with _checkpointed(network) if recompute else nullcontext():
             outputs = [self._evaluate(network, given, sigma, call) for call in calls]
         output = mix_guidance(outputs[0], outputs[1], scale) if guided else outputs[0]

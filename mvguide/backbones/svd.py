@@ -1,10 +1,11 @@
 """Stable Video Diffusion on stock diffusers classes, unmodified: UNet, VAE and image encoder of one pipeline object."""
 
 import hashlib
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
@@ -13,16 +14,14 @@ from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes
+from mvguide.backbones.base import Conditioning, ConditioningOptions, FrameByFrame, KnownFrames, ModelNotes
 from mvguide.backbones.native_size import NativeSize, native_size
+from mvguide.backbones.offload import check_gradient, free_networks
 from mvguide.backbones.recompute import recomputed
 from mvguide.diffusion.denoiser import mix_guidance
-from mvguide.diffusion.path import Prediction, VarianceExploding
-from mvguide.diffusion.sampler import initial_noise
+from mvguide.diffusion.path import NoisePath, Prediction, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.diffusion.solvers import FirstOrder, Solver
-from mvguide.diffusion.time_grid import TimeGrid
-from mvguide.errors import ConfigError, InputError, ModelError
+from mvguide.errors import ConfigError, InputError, ModelError, NumericalError
 
 PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
 SVD_MOTION_BUCKET = 127.0
@@ -31,7 +30,7 @@ UNET_BLOCKS = (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTrans
 """Parts of the UNet that gradient checkpointing computes again."""
 
 
-class SvdBackbone:
+class SvdBackbone(FrameByFrame):
     """A Stable Video Diffusion model: VE path, v-prediction, ``c_in = 1/sqrt(sigma^2 + 1)``, timestep ``log(sigma)/4``.
 
     The conditioning picture is concatenated as unscaled latents and embedded by CLIP; both are zero in the
@@ -55,6 +54,8 @@ class SvdBackbone:
     }
     DTYPE = torch.float16
     DTYPES: ClassVar[dict[str, torch.dtype]] = {}
+    TOKENIZERS: ClassVar[dict[str, str]] = {}
+    default_table = "search"
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
@@ -93,20 +94,6 @@ class SvdBackbone:
     def device(self) -> torch.device:
         """Where the pipeline executes (with offload: the accelerator, not where the weights rest)."""
         return self.pipe._execution_device
-
-    @property
-    def grid(self) -> TimeGrid:
-        """Each frame is a latent frame."""
-        return TimeGrid()
-
-    def solver(self, schedule: SigmaSchedule) -> Solver:
-        """Euler, as the model's own scheduler."""
-        return FirstOrder()
-
-    @property
-    def default_table(self) -> Literal["search"]:
-        """The published rule was made for SVD."""
-        return "search"
 
     @property
     def native_size(self) -> NativeSize:
@@ -175,7 +162,7 @@ class SvdBackbone:
         augmented = self._processor.normalize(picture[None].float().cpu())
         noise = torch.randn(augmented.shape, generator=generator)
         augmented = augmented + options.noise_aug_strength * noise
-        with self._vae_in_safe_dtype():
+        with self._encoder_in_float32():
             latents = pipe._encode_vae_image(augmented, device, 1, False).to(dtype)
         # SVD was conditioned on fps - 1.
         motion, noise_level = options.motion_bucket_id, options.noise_aug_strength
@@ -190,18 +177,12 @@ class SvdBackbone:
             chunked=options.cfg_chunked,
         )
 
-    def first_x(
-        self, conditioning: Conditioning, shape: tuple[int, ...], schedule: SigmaSchedule, generator: torch.Generator
-    ) -> Tensor:
-        """Noise of the prior's scale."""
-        return initial_noise(shape, self.path, schedule, generator)
-
     @torch.no_grad()
     def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
         """Pictures ``[F, 3, H, W]`` in [0, 1] to float32 latents ``[F, C, h, w]``: ``mode() * scaling_factor``."""
         pipe = self.pipe
         latents = []
-        with self._vae_in_safe_dtype():
+        with self._encoder_in_float32():
             for part in frames.split(chunk):
                 pixels = self._processor.normalize(part).to(self.device, pipe.vae.dtype)
                 latents.append(pipe.vae.encode(pixels).latent_dist.mode().float())
@@ -212,34 +193,60 @@ class SvdBackbone:
         return SvdDenoiser(self, conditioning)
 
     @torch.no_grad()
-    def decode(self, x: Tensor, chunk: int = 8, num_frames: int | None = None) -> Tensor:
+    def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
         """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
 
-        The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``.
+        The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``. It runs in
+        the VAE's own number format, as there; a chunk that overflows in 16 bits is decoded again in float32.
+
+        Raises:
+            NumericalError: a chunk that is not finite in float32 either.
         """
-        with self._vae_in_safe_dtype():
-            video = self.pipe.decode_latents(x.to(self.pipe.vae.dtype), x.shape[1], min(chunk, x.shape[1]))
-        return self._processor.denormalize(video[0].permute(1, 0, 2, 3)).clamp(0, 1).float().cpu()
+        video = [self._decode_chunk(part) for part in x.split(chunk, dim=1)]
+        return self._processor.denormalize(torch.cat(video)).clamp(0, 1)
 
-    def _vae_in_safe_dtype(self) -> "_Upcast":
-        """SVD's VAE overflows in float16 (``force_upcast``): run it in float32 meanwhile."""
+    def decode_bytes(self, height: int, width: int) -> float:
+        """Bytes that decoding takes for each frame of a chunk: four feature maps of the widest block at full size.
+
+        For the published decoder at 576 x 1024 that is 1.1 GiB in 16 bits, 2.25 GiB in float32.
+        """
+        channels = max(self.pipe.vae.config.block_out_channels[:2])  # what the last block is given, at full size
+        return 4 * channels * height * width * self.pipe.vae.dtype.itemsize
+
+    def free(self) -> None:
+        """With offload, take every network off the GPU."""
+        free_networks(self.pipe)
+
+    def _decode_chunk(self, x: Tensor) -> Tensor:
+        """Latents ``[1, n, C, h, w]`` to ``[n, 3, H, W]`` in [-1, 1], float32 on the CPU."""
+        pipe, count = self.pipe, x.shape[1]
+        video = pipe.decode_latents(x.to(pipe.vae.dtype), count, count)
+        if pipe.vae.dtype != torch.float32 and not bool(video.isfinite().all()):
+            with _in_float32(pipe.vae):
+                video = pipe.decode_latents(x.float(), count, count)
+        if not bool(video.isfinite().all()):
+            raise NumericalError(f"decoded frames of model {self.name} are not finite, in float32 either")
+        return video[0].permute(1, 0, 2, 3).cpu()
+
+    def _encoder_in_float32(self) -> AbstractContextManager[None]:
+        """SVD's encoder overflows in float16 (``force_upcast``): the stock pipeline, too, runs it in float32.
+
+        Its decoder stays in float16 there, and here.
+        """
         vae = self.pipe.vae
-        return _Upcast(vae, vae.dtype == torch.float16 and bool(vae.config.force_upcast))
+        return _in_float32(vae) if vae.dtype == torch.float16 and vae.config.force_upcast else nullcontext()
 
 
-class _Upcast:
-    """Context in which a module is float32, if asked."""
-
-    def __init__(self, module: torch.nn.Module, active: bool) -> None:
-        self.module, self.active = module, active
-
-    def __enter__(self) -> None:
-        if self.active:
-            self.module.to(torch.float32)
-
-    def __exit__(self, *_: object) -> None:
-        if self.active:
-            self.module.to(torch.float16)
+@contextmanager
+def _in_float32(module: Any) -> Iterator[None]:
+    """Context in which a module is float32."""
+    dtype = module.dtype
+    # Not the module's own `to`: diffusers' prints a warning of parts to be kept in float32, even where there are none.
+    torch.nn.Module.to(module, torch.float32)
+    try:
+        yield
+    finally:
+        torch.nn.Module.to(module, dtype)
 
 
 @dataclass(frozen=True)
@@ -255,7 +262,7 @@ class SvdDenoiser:
     checkpointing: bool = False
 
     @property
-    def path(self) -> VarianceExploding:
+    def path(self) -> NoisePath:
         """VE."""
         return self.backbone.path
 
@@ -277,6 +284,8 @@ class SvdDenoiser:
         size = 1 if self.conditioning.chunked else len(inputs)
         parts = zip(inputs.split(size), embedding.split(size), ids.split(size), strict=True)
         recompute = self.checkpointing and torch.is_grad_enabled()
+        if x.requires_grad:
+            check_gradient(unet)
         with recomputed(unet, UNET_BLOCKS) if recompute else nullcontext():
             output = torch.cat([self._unet(unet, part, timestep, e, i) for part, e, i in parts])
         if guided:

@@ -7,7 +7,9 @@ import torch
 
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.native_size import read_native_size
+from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import choose_device, find_model
+from mvguide.commands.planning import fit_memory
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
 from mvguide.decoding import is_file, packaged_folder
@@ -19,6 +21,7 @@ from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.guides import Guide
 from mvguide.inputs.loading import Inputs, load_inputs
+from mvguide.memory import free_gpu_memory
 from mvguide.pipeline.calibration import CALIBRATION, calibrate
 from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 from mvguide.pipeline.prepare import Context, timed
@@ -136,7 +139,8 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     Raises:
         MvguideError: whatever cannot be used.
     """
-    guide, given = config.guidance.guide(), _given_table(config.guidance)
+    config.guidance.guide()  # bad options are refused before anything is read
+    given = _given_table(config.guidance)
     Resampling(
         FirstOrder() if config.solver == "model" else make_solver(config.solver),
         config.guidance.resample,
@@ -145,7 +149,8 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     for name, value in (("steps", config.steps), ("fps", config.fps), ("chunk", config.chunk)):
         at_least_one(name, 1 if value is None else value)
     size_of(config)
-    choose_device(config.device)
+    device = choose_device(config.device)
+    check_offload(config.offload, device)
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = load_sigmas(config.sigmas) if config.sigmas else steps
     inputs = load_inputs(config, say)
@@ -156,7 +161,8 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         frames = config.num_frames
         frames = read_native_size(find_model(config.model)).frames if frames is None else frames
         trajectory = inputs.trajectory(config.trajectory, frames)
-    return Plan(config, inputs, trajectory, schedule, guide, given)
+    config = fit_memory(config, trajectory, free_gpu_memory(device), say)
+    return Plan(config, inputs, trajectory, schedule, config.guidance.guide(), given)
 
 
 def _given_table(options: GuidanceConfig) -> LambdaTable | None:

@@ -7,6 +7,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from mvguide.config.input_options import InputConfig
+from mvguide.config.plan_options import PlanConfig
 from mvguide.diffusion.sampler import Progress
 from mvguide.errors import InputError
 
@@ -65,7 +66,7 @@ class JobBar:
         self.bar.close()
 
 
-def size_of(config: InputConfig) -> tuple[int, int] | None:
+def size_of(config: InputConfig | PlanConfig) -> tuple[int, int] | None:
     """(width, height) that was asked for; None for the model's own size.
 
     Raises:

@@ -15,48 +15,42 @@ class TimeGrid:
     Args:
         ratio: frames of a latent frame; 1 where the VAE does not compress time (SVD), 4 or 8 in video transformers.
         lead: latent frames before that of frame 0 which the model denoises and the decoded video leaves out. They stand
-            for frame 0 as well (CogVideoX 1.5: 1 where the number of latent frames is odd; HunyuanVideo: 1).
-        pairs: the number of latent frames, lead included, is a multiple of this; the lead grows until it is.
+            for frame 0 as well (one in CogVideoX 1.5, and in HunyuanVideo's first models).
+        unit: the number of frames is ``unit k + 1``; a multiple of the ratio, the ratio itself if 0. CogVideoX decodes
+            latent frames two by two: 8.
     """
 
     ratio: int = 1
     lead: int = 0
-    pairs: int = 1
+    unit: int = 0
 
-    def latent_frames(self, num_frames: int) -> int:
-        """Latent frames L of a video of F frames, the lead among them.
+    def latent_frames(self, num_frames: int, name: str = "num_frames") -> int:
+        """Latent frames L of a video of F frames, the lead among them; ``name`` is what the number is called.
 
         Raises:
-            InputError: a number that the grid does not hold: it must be ``ratio k + 1``, at least 1.
+            InputError: a number that the grid does not hold: it must be ``unit k + 1``, at least 1.
         """
-        if num_frames < 1 or (num_frames - 1) % self.ratio:
-            below = max(0, num_frames - 1) // self.ratio * self.ratio + 1
-            nearest = f"{below} or {below + self.ratio}" if below > 1 else f"{below + self.ratio}"
+        unit = self.unit or self.ratio
+        if num_frames < 1 or (num_frames - 1) % unit:
+            below = max(0, num_frames - 1) // unit * unit + 1
+            nearest = f"{below} or {below + unit}" if below > 1 else f"{below + unit}"
             raise InputError(
-                f"num_frames is {num_frames}, but the model packs {self.ratio} frames into one latent frame, after the "
-                f"first, which stands alone; use {nearest}"
+                f"{name} is {num_frames}, but the model packs frames into latent frames, the first alone and then "
+                f"{unit} together; use {nearest}"
             )
-        return self.leading(num_frames) + (num_frames - 1) // self.ratio + 1
+        return self.lead + (num_frames - 1) // self.ratio + 1
 
-    def leading(self, num_frames: int) -> int:
-        """Latent frames that the decoded video leaves out."""
-        return self.lead + -(self.lead + (num_frames - 1) // self.ratio + 1) % self.pairs
-
-    def most_frames(self, latent_frames: int) -> int:
-        """Frames of the longest video that is this number of latent frames."""
+    def num_frames(self, latent_frames: int) -> int:
+        """Frames F of a video of L latent frames: the inverse of :meth:`latent_frames`."""
         return (latent_frames - self.lead - 1) * self.ratio + 1
 
-    def frames(self, latent_frames: slice, num_frames: int) -> slice:
-        """Frames of a window: the video of its own that these latent frames of a video of F frames are.
+    def frames(self, latent_frames: slice) -> slice:
+        """Frames of a window: the video of its own that some neighbouring latent frames of a longer video are.
 
-        Its latent frames before the first whole one stand for a single frame, the last of those that they hold in the
-        long video: the frames after it are then grouped as they are there.
-
-        Args:
-            latent_frames: of the window; the whole video's are ``slice(0, L)``.
-            num_frames: F.
+        What comes before its first whole latent frame stands for a single frame, the last of those that it stands for
+        in the longer video: so the frames after it are grouped in the one as in the other.
         """
-        last = latent_frames.stop - self.leading(num_frames) - 1
+        last = latent_frames.stop - self.lead - 1
         return slice(latent_frames.start * self.ratio, last * self.ratio + 1)
 
     def group(self, values: Tensor) -> Tensor:
@@ -68,7 +62,7 @@ class TimeGrid:
         self.latent_frames(len(values))
         first = values[:1].expand(self.ratio, *values.shape[1:])[None]
         rest = values[1:].unflatten(0, (-1, self.ratio))
-        return torch.cat([first.expand(self.leading(len(values)) + 1, *first.shape[1:]), rest])
+        return torch.cat([first.expand(self.lead + 1, *first.shape[1:]), rest])
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the frames of each latent frame, ``[F, ...]`` to ``[L, ...]``."""

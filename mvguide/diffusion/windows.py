@@ -62,8 +62,8 @@ class LongOptions:
             InputError: a number of frames that the grid does not hold.
             ConfigError: a window so short that it leads nowhere.
         """
-        length, size = (grid.latent_frames(frames) for frames in (num_frames, self.window or native_frames))
-        unused = 0 if grid.ratio == 1 else grid.leading(num_frames) + 1
+        length, size = grid.latent_frames(num_frames), grid.latent_frames(self.window or native_frames, "window")
+        unused = 0 if grid.ratio == 1 else grid.lead + 1
         return make_windows(length, size, self.window_overlap, unused)
 
 

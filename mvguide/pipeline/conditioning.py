@@ -24,7 +24,7 @@ def condition(
     whole = backbone.with_defaults(options, mean_flow(path.first_view, path.trajectory))
     found = []
     for window in windows:
-        frames = backbone.grid.frames(window.latent_frames, len(path.trajectory))
+        frames = backbone.grid.frames(window.latent_frames)
         warps = path.warps[frames]
         filled = fill_holes(warps)
         known = KnownFrames(filled, warps.visible, warps.pinned)

@@ -9,19 +9,21 @@ import torch
 
 from mvguide.backbones import Backbone, load_backbone
 from mvguide.backbones.base import ConditioningOptions
+from mvguide.backbones.chunks import decode_latents
 from mvguide.diffusion.sampler import Progress, sample
 from mvguide.diffusion.schedule import SigmaSchedule, check_levels
 from mvguide.diffusion.solvers import SOLVERS, Solver, make_solver
 from mvguide.diffusion.windows import LongOptions
-from mvguide.errors import ConfigError, InputError
+from mvguide.errors import ConfigError, DecodeError, InputError, NumericalError, OutOfMemoryError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
-from mvguide.memory import check_memory, peak_memory
+from mvguide.memory import check_memory, enough_memory, peak_memory
 from mvguide.pipeline.calibration import calibrate
 from mvguide.pipeline.conditioning import condition
-from mvguide.pipeline.prepare import Context, check_trajectory, timed, warp_path
+from mvguide.pipeline.latents import DenoisedRun
+from mvguide.pipeline.prepare import LESS, Context, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable
 from mvguide.views.moments import Moments
@@ -57,7 +59,7 @@ class MultiViewPipeline:
         device: str = "auto",
         dtype: str = "auto",
         variant: str | None = None,
-        offload: bool = False,
+        offload: str = "none",
     ) -> "MultiViewPipeline":
         """Pipeline on a model by name: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
 
@@ -77,7 +79,7 @@ class MultiViewPipeline:
         conditioning: ConditioningOptions | None = None,
         long: LongOptions | None = None,
         hole_radius: int = 0,
-        chunk: int = 8,
+        chunk: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Context:
         """Warp the views along the trajectory and encode what the model is conditioned on.
@@ -93,7 +95,8 @@ class MultiViewPipeline:
             conditioning: what the model is conditioned on besides the picture. Its motion bucket, if None, follows the
                 real optical flow where the model's scale of motion is known.
             hole_radius: grow holes by this many pixels.
-            chunk: frames encoded or decoded at a time.
+            chunk: frames encoded or decoded at a time; None = as many as fit into the memory of the GPU, up to 8; half
+                as many wherever memory runs out. The report has the chunk that was decoded.
             generator: CPU generator of all noise; by default a new one with torch's fixed seed.
 
         Raises:
@@ -120,10 +123,13 @@ class MultiViewPipeline:
         windows = (long or LongOptions()).windows(backbone.grid, num_frames, backbone.native_size.frames)
         generator = generator or torch.Generator()
         seconds: dict[str, float] = {}
-        with timed(seconds, "warp"):
+        work = f"frames of {size[0]} x {size[1]}"
+        with timed(seconds, "warp"), enough_memory(f"warping {num_frames} {work}", f"use {LESS}"):
             path = warp_path(views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device)
         with timed(seconds, "encode"):
-            options, encoded = condition(backbone, path, windows, options, generator)
+            with enough_memory(f"conditioning the model on {work}", f"use --offload model, or {LESS}"):
+                options, encoded = condition(backbone, path, windows, options, generator)
+            backbone.free()
         return Context(
             views=views,
             trajectory=path.trajectory,
@@ -173,6 +179,8 @@ class MultiViewPipeline:
         Raises:
             InputError, ConfigError: a table of other frames or noise levels, none where one is needed, or options out
                 of range.
+            OutOfMemoryError: denoising needs more memory than there is.
+            DecodeError: decoding does, or gives values that are not finite; the error keeps the run.
         """
         backbone, seconds = self.backbone, dict(context.seconds)
         guide, mask = guides.make_guide(guidance), mask or MaskOptions()
@@ -194,9 +202,9 @@ class MultiViewPipeline:
         with timed(seconds, "denoise"):
             size = context.trajectory.height, context.trajectory.width
             noise = context.first_x(generator).to(backbone.device)
-            x = sample(context.denoiser(), noise, context.schedule, stepper, bound, generator, watch)
-        with timed(seconds, "decode"):
-            frames = backbone.decode(x, context.chunk, context.num_frames)
+            ways = ("--guidance.tiles 4",) if getattr(guide, "tiles", None) == 1 else ()
+            with context.enough_memory("denoising", *ways):
+                x = sample(context.denoiser(), noise, context.schedule, stepper, bound, generator, watch)
         settings = {
             "model": backbone.name,
             "views": [view.name for view in context.views],
@@ -213,21 +221,56 @@ class MultiViewPipeline:
             "device": str(backbone.device),
             "dtype": str(backbone.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
-            "peak_memory_mib": peak_memory(),
             "conditioning": asdict(context.options),
         }
-        return Result(
-            frames,
-            context.warps,
-            context.first_view,
-            context.views,
-            context.trajectory,
-            context.schedule,
-            table,
-            x.cpu(),
-            settings,
-            seconds,
+        run = DenoisedRun(
+            warps=context.warps,
+            views=context.views,
+            trajectory=context.trajectory,
+            schedule=context.schedule,
+            table=table,
+            latents=x.cpu(),
+            settings=settings,
+            seconds=seconds,
         )
+        del noise, bound, x  # decoding may have their memory
+        return self.decode(run, context.chunk)
+
+    @torch.no_grad()
+    def decode(self, run: DenoisedRun, chunk: int | None = None) -> Result:
+        """Decode the latents of a run; :meth:`sample` ends with it.
+
+        Args:
+            run: from a :class:`mvguide.errors.DecodeError`, or from a file
+                (:func:`mvguide.pipeline.latents.load_latents`).
+            chunk: see :meth:`prepare`.
+
+        Raises:
+            InputError: latents of another model.
+            DecodeError: a single frame does not fit into memory, or frames are not finite.
+        """
+        backbone, path = self.backbone, run.trajectory
+        shape = backbone.latent_shape(len(path), path.height, path.width)
+        if tuple(run.latents.shape) != shape:
+            raise InputError(
+                f"latents of shape {tuple(run.latents.shape)} were given, but those of model {backbone.name} for "
+                f"{len(path)} frames of {path.width} x {path.height} are {shape}; load the model that made them"
+            )
+        kept, seconds = (
+            "its latents are kept",
+            {stage: time for stage, time in run.seconds.items() if stage != "decode"},
+        )
+        try:
+            with timed(seconds, "decode"):
+                frames, chunk = decode_latents(backbone, run.latents.to(backbone.device), chunk, kept)
+        except OutOfMemoryError as error:
+            raise DecodeError(str(error), run) from None
+        except NumericalError as error:
+            raise DecodeError(f"{error}; {kept}", run) from None
+        decoded = {"chunk": chunk, "device": str(backbone.device), "dtype": str(backbone.dtype).removeprefix("torch.")}
+        parts = {part.name: getattr(run, part.name) for part in fields(DenoisedRun)}
+        settings = {**run.settings, "decoded": decoded, "peak_memory_mib": peak_memory()}
+        return Result(**{**parts, "settings": settings, "seconds": seconds}, frames=frames)
 
     def __call__(
         self,
@@ -244,7 +287,7 @@ class MultiViewPipeline:
         conditioning: ConditioningOptions | None = None,
         long: LongOptions | None = None,
         hole_radius: int = 0,
-        chunk: int = 8,
+        chunk: int | None = None,
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
     ) -> Result:

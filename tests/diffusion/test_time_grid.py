@@ -26,16 +26,23 @@ def test_frames_are_packed_after_the_first() -> None:
     assert grid.all(pinned).tolist() == [True, False, False]
 
 
-@pytest.mark.parametrize(("frames", "lead", "latents"), [(9, 1, 4), (13, 0, 4), (17, 1, 6)])
-def test_the_lead_repeats_frame_0_until_pairs_are_whole(frames: int, lead: int, latents: int) -> None:
-    grid = TimeGrid(4, pairs=2)
-    assert (grid.leading(frames), grid.latent_frames(frames)) == (lead, latents)
-    assert grid.mean(torch.arange(float(frames)))[: lead + 1].tolist() == [0] * (lead + 1)
+def test_the_lead_stands_for_frame_0() -> None:
+    grid = TimeGrid(4, lead=1, unit=8)
+    assert [grid.latent_frames(frames) for frames in (9, 17)] == [4, 6]
+    assert [grid.num_frames(latents) for latents in (4, 6)] == [9, 17]
+    assert grid.mean(torch.arange(9.0)).tolist() == [0, 0, 2.5, 6.5]
 
 
 @pytest.mark.parametrize(
-    ("frames", "ratio", "nearest"), [(11, 4, "use 9 or 13"), (4, 4, "use 5"), (0, 1, "use 2"), (18, 8, "use 17 or 25")]
+    ("frames", "grid", "nearest"),
+    [
+        (11, TimeGrid(4), "use 9 or 13"),
+        (4, TimeGrid(4), "use 5"),
+        (0, TimeGrid(), "use 2"),
+        (18, TimeGrid(8), "use 17 or 25"),
+        (13, TimeGrid(4, unit=8), "use 9 or 17"),
+    ],
 )
-def test_other_counts_are_refused_with_the_nearest(frames: int, ratio: int, nearest: str) -> None:
+def test_other_counts_are_refused_with_the_nearest(frames: int, grid: TimeGrid, nearest: str) -> None:
     with pytest.raises(InputError, match=f"num_frames is {frames}.*{nearest}"):
-        TimeGrid(ratio).latent_frames(frames)
+        grid.latent_frames(frames)

@@ -31,6 +31,9 @@ from mvguide.evaluation.report import FORMAT, read_evaluation
 from mvguide.files.images import read_image_and_alpha, write_png
 from mvguide.files.video import read_video, write_video
 from mvguide.pipeline.calibration import Measured
+from mvguide.pipeline.latents import LATENTS, DenoisedRun, load_latents
+from mvguide.scenes import packaged_scene
+from mvguide.views.warps import warp_views
 from tests.cameras.camera_cases import GIVEN, some_cameras, write_all
 from tests.depth.test_maps import encoded as write_depths
 from tests.files.test_images import ENCODED
@@ -234,6 +237,32 @@ def _check_calibration(found: Any) -> None:
     assert 0 <= float(table.weights.min()) <= float(table.weights.max()) <= 1
 
 
+def _latents(folder: Path) -> Reader:
+    view, path = packaged_scene("corner").load(2)
+    small, path = view.resize(16, 16), path.resize(16, 16)
+    run = DenoisedRun(
+        warps=warp_views([small], path),
+        views=[small],
+        trajectory=path,
+        schedule=_SCHEDULE,
+        table=LambdaTable.constant(0.5, _SCHEDULE, 2),
+        latents=torch.randn(1, 2, 4, 4, 4),
+        settings={"model": "tiny", "conditioning": {"fps": 7}},
+        seconds={"denoise": 1.5},
+    )
+    run.save_latents(folder / LATENTS, {"seed": 0})
+    return Reader(load_latents, folder, [LATENTS], _itself, _check_latents, share=6)
+
+
+def _check_latents(found: Any) -> None:
+    run, command = found
+    assert len(run.warps.image) == len(run.trajectory) == len(run.warps.seen) == run.warps.shares.shape[1]
+    assert 1 <= run.settings["conditioning"]["fps"] <= 1000
+    assert len(repr(command)) < 10**6
+    assert run.view.image.shape == run.warps.image.shape[1:]
+    run.view.require_depth()
+
+
 def _results(folder: Path) -> Reader:
     from mvguide.cameras.transforms import write_transforms
 
@@ -323,6 +352,7 @@ _MAKERS: dict[str, Callable[[Path], Reader]] = {
     "tables": _tables,
     "sigmas": _sigmas,
     "calibrations": _calibrations,
+    "latents": _latents,
     "results": _results,
     "evaluations": _evaluations,
     "model sizes": _model_sizes,
