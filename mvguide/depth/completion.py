@@ -60,9 +60,10 @@ def _by_model(known: Depth, image: Tensor, camera: Camera, model: str) -> Depth 
     kind = "depth" if found.is_metric else "disparity"
     if int(known.valid.sum()) < _LEAST:
         return None
+    device, known = known.values.device, known.to("cpu")
     points = camera.unproject(camera.pixel_grid()[known.valid], known.values[known.valid].double())
     try:
-        return align_to_points(found, camera, points, kind=kind).depth
+        return align_to_points(found, camera, points, kind=kind).depth.to(device)
     except InputError:  # what is known lies at one depth, or the model says the opposite of it
         return None
 

@@ -163,6 +163,11 @@ def make_windows(length: int, size: int, overlap: float, unused: int = 0) -> lis
     return [Window(*piece) for piece in overlapping_pieces(length, size, count, unused)]
 
 
+def spread_frames(num_frames: int, count: int) -> list[int]:
+    """So many frames of a video, evenly spread from its first to its last; both counts at least 2."""
+    return [round(index * (num_frames - 1) / (count - 1)) for index in range(count)]
+
+
 def overlapping_pieces(length: int, size: int, count: int, unused: int = 0) -> list[tuple[slice, Tensor]]:
     """Evenly spread pieces of a line with their weights, which sum to 1 in every cell.
 

@@ -206,6 +206,8 @@ def _key(context: Context, mask: MaskOptions, depth_error: float) -> str:
     """What the measured errors depend on, as a digest."""
     about = (_VERSION, context.backbone.fingerprint, context.options, mask, depth_error, LEVELS)
     digest = hashlib.sha256(repr(about).encode())
+    if len(context.windows) > 1:
+        digest.update(repr([window.latent_frames for window in context.windows]).encode())
     trajectory, warps = context.trajectory, context.warps
     tensors = [trajectory.intrinsics, trajectory.world_to_camera, warps.image, warps.visible]
     for view in context.views:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,8 +21,9 @@ from mvguide.guidance import guides
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, enough_memory, peak_memory
+from mvguide.pipeline.anchors import make_anchors
 from mvguide.pipeline.calibration import calibrate
-from mvguide.pipeline.conditioning import condition
+from mvguide.pipeline.conditioning import condition, some_frames, with_anchors
 from mvguide.pipeline.latents import DenoisedRun
 from mvguide.pipeline.prepare import LESS, Context, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
@@ -78,6 +80,7 @@ class MultiViewPipeline:
         size: tuple[int, int] | None = None,
         conditioning: ConditioningOptions | None = None,
         long: LongOptions | None = None,
+        depth_model: str | None = None,
         hole_radius: int = 0,
         chunk: int | None = None,
         generator: torch.Generator | None = None,
@@ -94,6 +97,8 @@ class MultiViewPipeline:
                 picture is resized to cover it and cropped, cameras and depth with it.
             conditioning: what the model is conditioned on besides the picture. Its motion bucket, if None, follows the
                 real optical flow where the model's scale of motion is known.
+            long: how a video is made that is longer than the model's own.
+            depth_model: of anchors; a folder or hub id. A plane sweep between them by default.
             hole_radius: grow holes by this many pixels.
             chunk: frames encoded or decoded at a time; None = as many as fit into the memory of the GPU, up to 8; half
                 as many wherever memory runs out. The report has the chunk that was decoded.
@@ -120,7 +125,13 @@ class MultiViewPipeline:
         if isinstance(schedule, int):
             schedule = backbone.schedule(schedule, shape)
         check_levels(schedule, backbone.path)
-        windows = (long or LongOptions()).windows(backbone.grid, num_frames, backbone.native_size.frames)
+        long = long or LongOptions()
+        windows = long.windows(backbone.grid, num_frames, backbone.native_size.frames)
+        if long.long == "anchors" and len(windows) > 1 and moments is not None and not moments.is_still:
+            raise InputError(
+                "anchors fill in what stands still, but the frames show different moments; use --long windows, or stop "
+                "the video with --moment"
+            )
         generator = generator or torch.Generator()
         seconds: dict[str, float] = {}
         work = f"frames of {size[0]} x {size[1]}"
@@ -128,7 +139,7 @@ class MultiViewPipeline:
             path = warp_path(views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device)
         with timed(seconds, "encode"):
             with enough_memory(f"conditioning the model on {work}", f"use --offload model, or {LESS}"):
-                options, encoded = condition(backbone, path, windows, options, generator)
+                full, encoded = condition(backbone, path, path.warps, windows, options, generator)
             backbone.free()
         return Context(
             views=views,
@@ -137,13 +148,16 @@ class MultiViewPipeline:
             warps=path.warps,
             backbone=backbone,
             schedule=schedule,
-            options=options,
+            options=full,
+            asked=options,
+            long=long,
             windows=windows,
             conditioning=encoded,
             hole_radius=hole_radius,
             chunk=chunk,
             random_state=generator.get_state(),
             seed=generator.initial_seed(),
+            depth_model=depth_model,
             seconds=seconds,
         )
 
@@ -188,8 +202,9 @@ class MultiViewPipeline:
         if generator is None:
             generator = torch.Generator()
             generator.set_state(context.random_state)
+        bound = None
         if isinstance(guide, NoGuidance):
-            table, bound = None, None
+            table = None
         elif table is None:
             raise ConfigError("guidance needs a lambda table; make one with context.search_table()")
         else:
@@ -197,6 +212,11 @@ class MultiViewPipeline:
             hole_weight = getattr(guide, "hole_weight", None)
             if isinstance(hole_weight, LambdaTable):
                 hole_weight.check(context.schedule, context.latent_frames)
+        if context.anchor_frames:
+            with timed(seconds, "anchors"):
+                common = {"mask": mask, "solver": solver, "generator": generator, "watch": watch}
+                context = self._anchored(context, table, guide, **common)
+        if table is not None:
             with timed(seconds, "encode"):
                 bound = guides.bind(guide, context.targets(mask), table)
         with timed(seconds, "denoise"):
@@ -222,6 +242,7 @@ class MultiViewPipeline:
             "dtype": str(backbone.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "conditioning": asdict(context.options),
+            **context.about_length(),
         }
         run = DenoisedRun(
             warps=context.warps,
@@ -235,6 +256,24 @@ class MultiViewPipeline:
         )
         del noise, bound, x  # decoding may have their memory
         return self.decode(run, context.chunk)
+
+    def _anchored(self, context: Context, table: LambdaTable | None, guide: Guide, **settings: Any) -> Context:
+        """The context with anchors: a video of the model's own length along the whole path is rendered first."""
+        grid, numbers, generator = self.backbone.grid, context.anchor_frames, settings["generator"]
+        short = some_frames(context, numbers, generator)
+        columns = (grid.lead + -(-grid.group(torch.tensor(numbers))[:, -1] // grid.ratio)).tolist()
+        hole_weight = getattr(guide, "hole_weight", None)
+        if isinstance(hole_weight, LambdaTable):
+            guide = replace(guide, hole_weight=hole_weight.columns(columns))  # type: ignore[type-var]
+        own = None if table is None else table.columns(columns)
+        found = self.sample(short, own, guidance=guide, **settings)
+        # One for each latent frame: what lies between them is alike.
+        kept = slice(0, None, grid.ratio)
+        path = replace(short, trajectory=short.trajectory[kept], warps=short.warps[kept])
+        anchors = make_anchors(
+            found.frames[kept], path, numbers[kept], depth_model=context.depth_model, device=self.backbone.device
+        )
+        return with_anchors(context, anchors.fill(context.warps, context.trajectory, self.backbone.device), generator)
 
     @torch.no_grad()
     def decode(self, run: DenoisedRun, chunk: int | None = None) -> Result:

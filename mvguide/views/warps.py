@@ -56,10 +56,11 @@ class Warps:
     shares: Tensor
     guessed: Tensor
 
-    def __getitem__(self, frames: slice) -> "Warps":
-        """Some of the frames; they share their memory with these."""
-        parts = {field.name: getattr(self, field.name)[frames] for field in fields(self) if field.name != "shares"}
-        return Warps(shares=self.shares[:, frames], **parts)
+    def __getitem__(self, frames: slice | Sequence[int]) -> "Warps":
+        """Some of the frames; those of a slice share their memory with these."""
+        some = frames if isinstance(frames, slice) else list(frames)
+        parts = {part.name: getattr(self, part.name)[some] for part in fields(self) if part.name != "shares"}
+        return Warps(shares=self.shares[:, some], **parts)
 
     @property
     def seen(self) -> Tensor:
