@@ -13,16 +13,19 @@ from mvguide.commands.planning import fit_memory
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
 from mvguide.decoding import is_file, packaged_folder
+from mvguide.depth.model import DEFAULT_MODEL, model_is_here
 from mvguide.diffusion.resampling import Resampling
 from mvguide.diffusion.sampler import Watch
 from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
 from mvguide.diffusion.solvers import FirstOrder, Solver, make_solver
+from mvguide.diffusion.windows import LongOptions
 from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.guides import Guide
 from mvguide.inputs.loading import Inputs, load_inputs
 from mvguide.memory import free_gpu_memory
 from mvguide.pipeline.calibration import CALIBRATION, calibrate
+from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint
 from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 from mvguide.pipeline.prepare import Context, timed
 from mvguide.pipeline.result import Result
@@ -41,6 +44,7 @@ class Job:
         schedule: noise levels of a file, or a number of steps of the model's own.
         guide: with its options.
         given: the table of a file, if one was given.
+        checkpoint: where the run is kept, if that was asked for.
     """
 
     config: RenderConfig
@@ -50,6 +54,7 @@ class Job:
     schedule: SigmaSchedule | int
     guide: Guide
     given: LambdaTable | None
+    checkpoint: Checkpoint | None = None
 
     def context(self) -> Context:
         """Warp the views and encode what the model is conditioned on."""
@@ -73,6 +78,8 @@ class Job:
                 embedded_guidance=config.embedded_guidance,
                 warp_condition=config.warp_condition,
             ),
+            long=LongOptions(config.long, config.window, config.window_overlap),
+            depth_model=_depth_model(config),
             hole_radius=config.hole_radius or 0,
             chunk=config.chunk,
             generator=torch.Generator().manual_seed(config.seed),
@@ -105,7 +112,15 @@ class Job:
         if options.resample:
             inner = self.pipe.backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
             solver = Resampling(inner, options.resample, options.resample_until)
-        return self.pipe.sample(context, table, guidance=self.guide, mask=options, solver=solver, watch=watch)
+        return self.pipe.sample(
+            context,
+            table,
+            guidance=self.guide,
+            mask=options,
+            solver=solver,
+            watch=watch,
+            checkpoint=self.checkpoint,
+        )
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,7 @@ class Plan:
     schedule: SigmaSchedule | int
     guide: Guide
     given: LambdaTable | None
+    checkpoint: Checkpoint | None = None
 
     def load(self, pipe: MultiViewPipeline | None = None) -> Job:
         """Load the model, or take ``pipe``, a loaded one of the settings."""
@@ -125,7 +141,7 @@ class Plan:
         pipe = pipe or MultiViewPipeline.from_pretrained(
             config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
         )
-        return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given)
+        return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint)
 
 
 def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
@@ -141,6 +157,9 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     """
     config.guidance.guide()  # bad options are refused before anything is read
     given = _given_table(config.guidance)
+    checkpoint = None
+    if config.checkpoint_every is not None or config.resume:
+        checkpoint = Checkpoint(Path(config.out) / CHECKPOINT, config.checkpoint_every, config.resume)
     Resampling(
         FirstOrder() if config.solver == "model" else make_solver(config.solver),
         config.guidance.resample,
@@ -162,7 +181,14 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         frames = read_native_size(find_model(config.model)).frames if frames is None else frames
         trajectory = inputs.trajectory(config.trajectory, frames)
     config = fit_memory(config, trajectory, free_gpu_memory(device), say)
-    return Plan(config, inputs, trajectory, schedule, config.guidance.guide(), given)
+    return Plan(config, inputs, trajectory, schedule, config.guidance.guide(), given, checkpoint)
+
+
+def _depth_model(config: RenderConfig) -> str | None:
+    """The model for depth that has to be made; None where that is a plane sweep."""
+    if config.depth_source in ("file", "sweep"):
+        return None
+    return config.depth_model or (DEFAULT_MODEL if model_is_here(DEFAULT_MODEL) else None)
 
 
 def _given_table(options: GuidanceConfig) -> LambdaTable | None:

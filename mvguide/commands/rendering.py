@@ -1,6 +1,6 @@
 """``mvguide render``, ``mvguide decode`` and ``mvguide demo``."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 
@@ -11,14 +11,16 @@ from mvguide.commands.speaking import JobBar, Say, at_least_one, speaker
 from mvguide.config.command_line import command_line
 from mvguide.config.parsing import load_settings
 from mvguide.config.render_options import DecodeConfig, DemoConfig, ModelOptions, RenderConfig
-from mvguide.decoding import is_folder
+from mvguide.decoding import is_file, is_folder
 from mvguide.errors import DecodeError, InputError
 from mvguide.files.atomic import claim_folder
 from mvguide.geometry.camera import Camera
+from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint, SavedRun, environment
 from mvguide.pipeline.latents import LATENTS, DenoisedRun, load_latents
 from mvguide.pipeline.pipeline import MultiViewPipeline
 from mvguide.pipeline.prepare import Context
 from mvguide.pipeline.result import Result
+from mvguide.pipeline.resuming import differences
 from mvguide.scenes import packaged_scene
 from mvguide.views.diagnosis import diagnose
 
@@ -54,8 +56,12 @@ def render(config: RenderConfig, path: Camera | None = None) -> Result:
 def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) -> Result:
     bar.begin("reading")
     plan = read_job(config, path, say)
+    found = _found(config, plan.checkpoint, say)
     bar.begin("loading the model")
     job = plan.load()
+    changed = differences(found.environment, environment(job.pipe.backbone.device)) if found is not None else []
+    if changed:
+        say(f"warning: the last digits may differ from an unbroken run: the checkpoint's {', '.join(changed)}")
     bar.begin("warping")
     context = job.context()
     say(_about(context))
@@ -66,7 +72,10 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     table = job.table(context)
     if table is not None and table.source.startswith("calibrated"):
         say(table.source)
-    bar.begin("denoising", len(context.schedule))
+    left = len(context.schedule) - (0 if found is None else found.index)
+    bar.begin("denoising", left)
+    if not left:
+        bar.begin("decoding")
     command = asdict(config)
     try:
         result = job.sample(context, table, watch=bar.watch)
@@ -81,12 +90,27 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
         command=command,
         keep_latents=config.save_latents,
         warnings=warnings,
-        made_by=command_line("render", config),
+        made_by=command_line("render", replace(config, resume=False)),
     )
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
     say(f"wrote {config.out}/: look at report.html first; the video is video.mp4")
     return result
+
+
+def _found(config: RenderConfig, checkpoint: Checkpoint | None, say: Say) -> SavedRun | None:
+    """The checkpoint to go on from, if there is one; says where the run starts."""
+    path = Path(config.out) / CHECKPOINT
+    if not config.resume or checkpoint is None:
+        if is_file(path):
+            say(f"warning: {path} holds an unfinished run; this one starts from the beginning, without --resume")
+        return None
+    found = checkpoint.saved()
+    if found is None:
+        say(f"there is no {path} to go on from; starting from the beginning")
+    else:
+        say(f"going on after step {found.index} of {found.num_steps}")
+    return found
 
 
 def _about(context: Context) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 from mvguide.config.generated import options_of
 from mvguide.config.input_options import InputConfig
 from mvguide.diffusion.solvers import SOLVERS
+from mvguide.diffusion.windows import LongOptions
 from mvguide.guidance.guides import GUIDES, Guide, make_guide
 from mvguide.guidance.targets import MaskOptions
 
@@ -74,7 +75,7 @@ class ModelOptions:
 
 
 @dataclass
-class RenderConfig(InputConfig, ModelOptions):
+class RenderConfig(InputConfig, ModelOptions, LongOptions):
     """Render a camera move through a picture.
 
     Args:
@@ -96,6 +97,9 @@ class RenderConfig(InputConfig, ModelOptions):
         memory: auto chooses offload, chunk, cfg_chunked, and checkpointing and tiles of the gradient for the memory of
             the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
         seed: random seed for the noise; the same seed gives the same video.
+        checkpoint_every: write where the run stands to checkpoint.safetensors in the result folder, every so many
+            steps; the finished result removes it.
+        resume: go on from that file, to the same video as if the run had never stopped.
         save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 13 MB a frame of
             1024 x 576.
         out: folder for the results.
@@ -116,6 +120,8 @@ class RenderConfig(InputConfig, ModelOptions):
     cfg_chunked: bool = False
     memory: Literal["given", "auto"] = "given"
     seed: int = 0
+    checkpoint_every: int | None = None
+    resume: bool = False
     save_latents: bool = False
     out: str = "out/render"
 

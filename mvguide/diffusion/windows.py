@@ -18,13 +18,12 @@ from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.time_grid import TimeGrid
 from mvguide.errors import ConfigError
 
-
 OVERLAP = 0.25
 """Share of a window that it has in common with the next."""
 LongName = Literal["windows", "anchors"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class LongOptions:
     """How a video is made that is longer than the model's own; a shorter one is denoised as a whole.
 
@@ -85,10 +84,21 @@ class WindowDenoiser:
     Args:
         windows: that cover the video, in order.
         denoisers: of these latent frames, one for each window.
+
+    Raises:
+        ConfigError: a network that keeps a cache from step to step: it would find that of another window.
     """
 
     windows: Sequence[Window]
     denoisers: Sequence[Denoiser]
+
+    def __post_init__(self) -> None:
+        """Refuse what remembers the evaluation before."""
+        if any(getattr(denoiser, "is_stateful", False) for denoiser in self.denoisers):
+            raise ConfigError(
+                "the network keeps a cache from step to step, which the windows of a long video would mix up; leave "
+                "out the cache, or render as many frames as the model takes at once"
+            )
 
     @property
     def path(self) -> NoisePath:

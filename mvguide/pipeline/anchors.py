@@ -95,7 +95,9 @@ def make_anchors(
     seen = (warps.visible[:, 0] > 0) & (warps.depth[:, 0] > 0)
     sees = seen.any(dim=(1, 2)).nonzero()[:, 0]
     if not len(sees):
-        raise InputError("no frame of the path sees anything of the pictures, so anchors get no depth; lead it past one")
+        raise InputError(
+            "no frame of the path sees anything of the pictures, so anchors get no depth; lead it past one"
+        )
     done: dict[int, View] = {}
     # From those that see something outwards: the others know the depth of their neighbours.
     for index in sorted(range(len(numbers)), key=lambda k: int((sees - k).abs().min())):
@@ -104,7 +106,9 @@ def make_anchors(
         if not bool(here.any()):
             known = _seen_from([done[k] for k in (index - 1, index + 1) if k in done], camera)
         others = [(frames[k].to(device), cameras[k]) for k in (index - 1, index + 1) if 0 <= k < len(numbers)]
-        depth, measured = complete_depth(known.to(device or "cpu"), frames[index].to(device), camera, others, depth_model)
+        depth, measured = complete_depth(
+            known.to(device or "cpu"), frames[index].to(device), camera, others, depth_model
+        )
         invented = torch.where(measured.cpu(), _MEASURED, _GUESSED)
         confidence = torch.where(here, 0.5 + 0.5 * warps.confidence[index, 0], invented)
         done[index] = View(frames[index], camera, depth.to("cpu"), f"anchor {numbers[index]}", confidence)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mvguide.backbones import Backbone, load_backbone
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.chunks import decode_latents
-from mvguide.diffusion.sampler import Progress, sample
+from mvguide.diffusion.sampler import LoopState, Progress, sample
 from mvguide.diffusion.schedule import SigmaSchedule, check_levels
 from mvguide.diffusion.solvers import SOLVERS, Solver, make_solver
 from mvguide.diffusion.windows import LongOptions
@@ -23,10 +24,12 @@ from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, enough_memory, peak_memory
 from mvguide.pipeline.anchors import make_anchors
 from mvguide.pipeline.calibration import calibrate
+from mvguide.pipeline.checkpoint import Checkpoint
 from mvguide.pipeline.conditioning import condition, some_frames, with_anchors
 from mvguide.pipeline.latents import DenoisedRun
 from mvguide.pipeline.prepare import LESS, Context, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
+from mvguide.pipeline.resuming import keep_state, run_settings
 from mvguide.tables.table import LambdaTable
 from mvguide.views.moments import Moments
 from mvguide.views.view import View
@@ -172,6 +175,7 @@ class MultiViewPipeline:
         solver: str | Solver = "model",
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Result:
         """Denoise and decode a prepared context.
 
@@ -186,13 +190,15 @@ class MultiViewPipeline:
             generator: CPU generator of the noise; by default one in the state that preparing left, so that the same
                 context gives the same video again.
             watch: sees every step; returning True stops early, and the video is decoded from what is there.
+            checkpoint: file that keeps where the run stands, and from which it goes on after it was stopped.
 
         Returns:
             Result with frames ``[F, 3, H, W]`` in [0, 1] and everything that made them.
 
         Raises:
-            InputError, ConfigError: a table of other frames or noise levels, none where one is needed, or options out
-                of range.
+            InputError, ConfigError: a table of other frames or noise levels, none where one is needed, options out of
+                range, or a checkpoint of another run.
+            FileError, OutputError: a checkpoint that cannot be read or written.
             OutOfMemoryError: denoising needs more memory than there is.
             DecodeError: decoding does, or gives values that are not finite; the error keeps the run.
         """
@@ -215,16 +221,12 @@ class MultiViewPipeline:
         if context.anchor_frames:
             with timed(seconds, "anchors"):
                 common = {"mask": mask, "solver": solver, "generator": generator, "watch": watch}
-                context = self._anchored(context, table, guide, **common)
+                context = self._anchored(context, table, guide, checkpoint=checkpoint, **common)
+            checkpoint = checkpoint and replace(checkpoint, segment=checkpoint.segment + 1)
         if table is not None:
             with timed(seconds, "encode"):
                 bound = guides.bind(guide, context.targets(mask), table)
-        with timed(seconds, "denoise"):
-            size = context.trajectory.height, context.trajectory.width
-            noise = context.first_x(generator).to(backbone.device)
-            ways = ("--guidance.tiles 4",) if getattr(guide, "tiles", None) == 1 else ()
-            with context.enough_memory("denoising", *ways):
-                x = sample(context.denoiser(), noise, context.schedule, stepper, bound, generator, watch)
+        size = context.trajectory.height, context.trajectory.width
         settings = {
             "model": backbone.name,
             "views": [view.name for view in context.views],
@@ -244,6 +246,20 @@ class MultiViewPipeline:
             "conditioning": asdict(context.options),
             **context.about_length(),
         }
+        with timed(seconds, "denoise"):
+            denoiser = context.denoiser()
+            about = {} if checkpoint is None else run_settings(context, settings, guide, table, generator.get_state())
+            ways = ("--guidance.tiles 4",) if getattr(guide, "tiles", None) == 1 else ()
+            with (
+                context.enough_memory("denoising", *ways),
+                keep_state(checkpoint, about, denoiser, stepper, backbone.device, watch) as (reached, see),
+            ):
+                start: Tensor | LoopState
+                if reached is not None:
+                    settings["resumed_after"], start = reached.index, reached
+                else:
+                    start = context.first_x(generator).to(backbone.device)
+                x = sample(denoiser, start, context.schedule, stepper, bound, generator, see)
         run = DenoisedRun(
             warps=context.warps,
             views=context.views,
@@ -254,7 +270,7 @@ class MultiViewPipeline:
             settings=settings,
             seconds=seconds,
         )
-        del noise, bound, x  # decoding may have their memory
+        del start, reached, see, denoiser, bound, x  # decoding may have their memory
         return self.decode(run, context.chunk)
 
     def _anchored(self, context: Context, table: LambdaTable | None, guide: Guide, **settings: Any) -> Context:
@@ -329,6 +345,7 @@ class MultiViewPipeline:
         chunk: int | None = None,
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Result:
         """Render a trajectory: :meth:`prepare`, the model's default table unless one is given, :meth:`sample`.
 
@@ -361,4 +378,13 @@ class MultiViewPipeline:
         if table is None and not isinstance(guide, NoGuidance):
             searched = self.backbone.default_table == "search"
             table = context.search_table() if searched else calibrate(context, mask=mask)
-        return self.sample(context, table, guidance=guide, mask=mask, solver=solver, generator=generator, watch=watch)
+        return self.sample(
+            context,
+            table,
+            guidance=guide,
+            mask=mask,
+            solver=solver,
+            generator=generator,
+            watch=watch,
+            checkpoint=checkpoint,
+        )

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from mvguide.cameras.colmap_text import write_colmap
 from mvguide.cameras.transforms import write_transforms
+from mvguide.decoding import is_folder
 from mvguide.drawing.path_plot import plot_path
 from mvguide.drawing.sheets import BACKGROUND, mark_holes, pick_columns, video_sheet
 from mvguide.drawing.table_plot import plot_table
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
 from mvguide.files.video import write_video
+from mvguide.pipeline.checkpoint import CHECKPOINTS
 from mvguide.pipeline.latents import LATENTS, DenoisedRun
 from mvguide.pipeline.result_page import result_page
 from mvguide.views.view import scene_points
@@ -94,7 +96,7 @@ class Result(DenoisedRun):
         warnings: Sequence[str] = (),
         made_by: str = "",
     ) -> Path:
-        """Write everything to a folder, whole or not at all.
+        """Write everything to a folder, whole or not at all. A checkpoint in it has done its work, and goes.
 
         ``report.html``, a page with all of it; ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a
         view), ``confidence/`` (0 ... 255), ``warps/`` (the targets of guidance, black in holes), ``warps.mp4``,
@@ -116,8 +118,9 @@ class Result(DenoisedRun):
         fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
         names = [f"{index:04d}.png" for index in range(len(self.frames))]
         stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence", "warps")]
-        stale += ["lambda_table.npz", "lambda_table.png", LATENTS]
-        with output_folder(folder, stale=stale) as out:
+        stale += ["lambda_table.npz", "lambda_table.png", LATENTS, *CHECKPOINTS]
+        resumable = is_folder(Path(folder)) and any(any(Path(folder).glob(pattern)) for pattern in CHECKPOINTS)
+        with output_folder(folder, stale=stale, durable=resumable) as out:
             parts = {"images": self.frames, "masks": self.warps.visible, "confidence": self.warps.confidence}
             parts["warps"] = self.warps.image
             for part, pictures in parts.items():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mvguide.diffusion.denoiser import Denoiser, GaussianDenoiser
+from mvguide.diffusion.denoiser import GaussianDenoiser
 from mvguide.diffusion.path import VarianceExploding
 from mvguide.diffusion.sampler import initial_noise, sample
 from mvguide.diffusion.schedule import SigmaSchedule, karras_sigmas
@@ -32,7 +32,9 @@ def gaussian(frames: int = FRAMES) -> GaussianDenoiser:
 
 def in_windows(whole: GaussianDenoiser, size: int = SIZE, overlap: float = 0.25, unused: int = 0) -> WindowDenoiser:
     windows = make_windows(whole.mean.shape[1], size, overlap, unused)
-    parts = [GaussianDenoiser(whole.mean[:, w.latent_frames], whole.std[:, w.latent_frames], whole.path) for w in windows]
+    parts = [
+        GaussianDenoiser(whole.mean[:, w.latent_frames], whole.std[:, w.latent_frames], whole.path) for w in windows
+    ]
     return WindowDenoiser(windows, parts)
 
 
@@ -64,7 +66,11 @@ def test_weights_sum_to_one_in_every_frame(length: int, size: int, overlap: floa
 
 
 def test_no_more_windows_than_needed() -> None:
-    assert [(w.latent_frames.start, w.latent_frames.stop) for w in make_windows(20, 8, 0.25)] == [(0, 8), (6, 14), (12, 20)]
+    assert [(w.latent_frames.start, w.latent_frames.stop) for w in make_windows(20, 8, 0.25)] == [
+        (0, 8),
+        (6, 14),
+        (12, 20),
+    ]
     assert len(make_windows(21, 8, 0.25)) == 4
     assert len(make_windows(8, 8, 0.25)) == 1
 
@@ -123,9 +129,7 @@ def test_the_gradient_through_windows_is_that_of_the_whole_and_keeps_one_window_
     table, step = LambdaTable.constant(0.7, SCHEDULE, FRAMES), Step(0, 6, SCHEDULE.sigmas[2], SCHEDULE.sigmas[3])
     parts = in_windows(whole)
     counted = WindowDenoiser(parts.windows, [Counting(part) for part in parts.denoisers])  # type: ignore[arg-type]
-    expected, found = (
-        PosteriorGradient()(denoiser, noise(), step, targets, table).x for denoiser in (whole, counted)
-    )
+    expected, found = (PosteriorGradient()(denoiser, noise(), step, targets, table).x for denoiser in (whole, counted))
     torch.testing.assert_close(found, expected)
     # Forward, again on the way back, and the plain estimate afterwards.
     assert [part.count for part in counted.denoisers] == [3] * len(parts.windows)  # type: ignore[attr-defined]
@@ -144,7 +148,9 @@ def test_windows_of_models_that_pack_time() -> None:
     grid, options = TimeGrid(ratio=4), LongOptions()
     windows = options.windows(grid, 41, 17)
     assert [(w.latent_frames.start, w.latent_frames.stop) for w in windows] == [(0, 5), (3, 8), (6, 11)]
-    assert all(float(w.weight[0]) == 0 for w in windows[1:]), "no latent frame in the middle is a frame that stands alone"
+    assert all(float(w.weight[0]) == 0 for w in windows[1:]), (
+        "no latent frame in the middle is a frame that stands alone"
+    )
     frames = [grid.frames(w.latent_frames) for w in windows]
     assert frames == [slice(0, 17), slice(12, 29), slice(24, 41)]
     everything = torch.arange(41)
