@@ -36,7 +36,7 @@ class JobBar:
     """
 
     def __init__(self, stages: dict[str, int], quiet: bool) -> None:
-        self.stages, self.begun, self.before = dict(stages), "", 0
+        self.stages, self.begun, self.before, self.done = dict(stages), "", 0, 0
         self.bar = tqdm(
             total=sum(stages.values()),
             disable=quiet,
@@ -50,7 +50,7 @@ class JobBar:
         if steps is not None:
             self.stages[stage] = steps
             self.bar.total = sum(self.stages.values())
-        self.begun, self.bar.n = stage, self.before
+        self.begun, self.bar.n, self.done = stage, self.before, 0
         self.bar.set_postfix_str("", refresh=False)
         self.bar.set_description_str(stage)
 
@@ -58,7 +58,8 @@ class JobBar:
         """Count a denoising step; after the last one comes decoding."""
         self.bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
         self.bar.update()
-        if progress.step.index + 1 == progress.step.num_steps:
+        self.done += 1
+        if self.done == self.stages[self.begun]:
             self.begin("decoding")
 
     def close(self) -> None:

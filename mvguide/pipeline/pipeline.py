@@ -125,11 +125,11 @@ class MultiViewPipeline:
                 f"conditioning is for {options.num_frames} frames but the trajectory has {num_frames}; "
                 "make both for the same number"
             )
-        if isinstance(schedule, int):
-            schedule = backbone.schedule(schedule, shape)
-        check_levels(schedule, backbone.path)
         long = long or LongOptions()
         windows = long.windows(backbone.grid, num_frames, backbone.native_size.frames)
+        if isinstance(schedule, int):  # for what the network sees at a time: some models shift it by that
+            schedule = backbone.schedule(schedule, (1, windows[0].latent_frames.stop, *shape[2:]))
+        check_levels(schedule, backbone.path)
         if long.long == "anchors" and len(windows) > 1 and moments is not None and not moments.is_still:
             raise InputError(
                 "anchors fill in what stands still, but the frames show different moments; use --long windows, or stop "

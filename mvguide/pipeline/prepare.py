@@ -176,14 +176,18 @@ class Context(WarpedPath):
         """Frames that are to be rendered first, as anchors; empty where there are none, or they are there already."""
         if self.long.long != "anchors" or len(self.windows) == 1 or self.anchored is not None:
             return []
-        return spread_frames(self.num_frames, self.backbone.grid.num_frames(self.windows[0].latent_frames.stop))
+        return spread_frames(self.num_frames, self.window_frames)
+
+    @property
+    def window_frames(self) -> int:
+        """Frames that the model denoises at a time."""
+        return self.backbone.grid.num_frames(self.windows[0].latent_frames.stop)
 
     def about_length(self) -> dict[str, Any]:
         """For the report: how a video that is longer than the model's own was made; empty for any other."""
         if len(self.windows) == 1:
             return {}
-        frames = self.backbone.grid.num_frames(self.windows[0].latent_frames.stop)
-        made = {"long": self.long.long, "windows": len(self.windows), "window": frames}
+        made = {"long": self.long.long, "windows": len(self.windows), "window": self.window_frames}
         return made | {"window_overlap": self.long.window_overlap}
 
     @property
