@@ -261,7 +261,7 @@ def attack(case: Case, folder: Path, seed: str, kills: int, stops: int) -> Attac
 
 def main() -> int:
     """Attack the cases, print what was found, and write it where ``--out`` says. Returns 1 if anything failed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all by default")
     parser.add_argument("--kills", type=int, help="for each case, instead of its own number")
     parser.add_argument("--stops", type=int, help="Ctrl-C and SIGTERM, each, for each case")

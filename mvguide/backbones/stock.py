@@ -274,7 +274,7 @@ class StockBackbone:
         generator: torch.Generator,
     ) -> Tensor:
         """The x that the stock call drew; new noise for a generator that is not where preparing left it."""
-        if torch.equal(generator.get_state(), conditioning.state):
+        if shape == conditioning.start.shape and torch.equal(generator.get_state(), conditioning.state):
             return conditioning.start
         noise = torch.randn(shape, generator=generator) * self.path.prior_scale(schedule.sigmas[0])
         return self.mix_start(noise, conditioning)

@@ -13,10 +13,12 @@ from mvguide.commands.planning import fit_memory
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
 from mvguide.decoding import is_file, packaged_folder
+from mvguide.depth.model import DEFAULT_MODEL, model_is_here
 from mvguide.diffusion.resampling import Resampling
 from mvguide.diffusion.sampler import Watch
 from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
 from mvguide.diffusion.solvers import FirstOrder, Solver, make_solver
+from mvguide.diffusion.windows import LongOptions
 from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.gradient import PosteriorGradient
@@ -79,6 +81,8 @@ class Job:
                 embedded_guidance=config.embedded_guidance,
                 warp_condition=config.warp_condition,
             ),
+            long=LongOptions(config.long, config.window, config.window_overlap),
+            depth_model=_depth_model(config),
             hole_radius=config.hole_radius or 0,
             chunk=config.chunk,
             generator=torch.Generator().manual_seed(config.seed),
@@ -193,6 +197,13 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         trajectory = inputs.trajectory(config.trajectory, frames)
     config = fit_memory(config, trajectory, free_gpu_memory(device), say)
     return Plan(config, inputs, trajectory, schedule, config.guidance.guide(), given, checkpoint)
+
+
+def _depth_model(config: RenderConfig) -> str | None:
+    """The model for depth that has to be made; None where that is a plane sweep."""
+    if config.depth_source in ("file", "sweep"):
+        return None
+    return config.depth_model or (DEFAULT_MODEL if model_is_here(DEFAULT_MODEL) else None)
 
 
 def _given_table(options: GuidanceConfig) -> LambdaTable | None:

@@ -76,9 +76,10 @@ def fit_memory(config: RenderConfig, trajectory: Camera, available: int | None, 
     size = size_of(config) or configs.native_size.default_size(trajectory.width, trajectory.height)
     gradient = config.guidance.kind == "posterior_gradient"
     dtype = DTYPES.get(config.dtype)
-    found = plan_memory(
-        configs, num_frames=len(trajectory), width=size[0], height=size[1], dtype=dtype, gradient=gradient
-    )
+    native, frames = configs.native_size, len(trajectory)
+    if native.grid.ratio == 1:  # other VAEs encode a long video as a whole
+        frames = min(frames, config.window or native.frames)
+    found = plan_memory(configs, num_frames=frames, width=size[0], height=size[1], dtype=dtype, gradient=gradient)
     tiles = gradient_tiles(found) if gradient else None
     chosen, line = choose_memory(found, available, tiles)
     if config.memory == "given":

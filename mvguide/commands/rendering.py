@@ -63,7 +63,7 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     found = _found(config, plan.checkpoint, say)
     bar.begin("loading the model")
     job = plan.load()
-    changed = differences(found.environment, environment(job.pipe.backbone.device)) if found is not None else []
+    changed = differences(found[-1].environment, environment(job.pipe.backbone.device)) if found else []
     if changed:
         say(f"warning: the last digits may differ from an unbroken run: the checkpoint's {', '.join(changed)}")
     bar.begin("warping")
@@ -78,7 +78,8 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
         say(table.source)
     if config.cache_file is not None and not is_file(Path(config.cache_file)):
         say(f"cache mag: this run measures the model and skips nothing; later runs skip by {config.cache_file}")
-    left = len(context.schedule) - (0 if found is None else found.index)
+    passes = 2 if context.anchor_frames else 1
+    left = passes * len(context.schedule) - sum(run.index for run in found[:passes])
     bar.begin("denoising", left)
     if not left:
         bar.begin("decoding")
@@ -107,18 +108,19 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     return result
 
 
-def _found(config: RenderConfig, checkpoint: Checkpoint | None, say: Say) -> SavedRun | None:
-    """The checkpoint to go on from, if there is one; says where the run starts."""
+def _found(config: RenderConfig, checkpoint: Checkpoint | None, say: Say) -> list[SavedRun]:
+    """The checkpoints to go on from, one for each segment that was begun; says where the run starts."""
     path = Path(config.out) / CHECKPOINT
     if not config.resume or checkpoint is None:
         if is_file(path):
             say(f"warning: {path} holds an unfinished run; this one starts from the beginning, without --resume")
-        return None
-    found = checkpoint.saved()
-    if found is None:
+        return []
+    saved = (replace(checkpoint, segment=segment).saved() for segment in range(2))  # anchors, and what lies between
+    found = [run for run in saved if run is not None]
+    if not found:
         say(f"there is no {path} to go on from; starting from the beginning")
     else:
-        say(f"going on after step {found.index} of {found.num_steps}")
+        say(f"going on after step {sum(run.index for run in found)} of {sum(run.num_steps for run in found)}")
     return found
 
 
@@ -126,6 +128,10 @@ def _about(context: Context) -> str:
     """Which model runs, and at what size; that the embedded one is a toy."""
     size = f"{context.trajectory.width} x {context.trajectory.height}"
     about = f"model {context.backbone.name}: {context.num_frames} frames of {size}, {len(context.schedule)} steps"
+    if len(context.windows) > 1:
+        about += f", in {len(context.windows)} windows of {context.window_frames} frames"
+    if context.anchor_frames:
+        about += f" after {len(context.anchor_frames)} anchors"
     if context.backbone.name in EMBEDDED:
         about += f". It is a toy to try mvguide with; for a full-size model on a GPU: --model {FULL_SIZE}"
     return about

@@ -40,7 +40,7 @@ class JobBar:
     """
 
     def __init__(self, stages: dict[str, int], quiet: bool) -> None:
-        self.stages, self.begun, self.before = dict(stages), "", 0
+        self.stages, self.begun, self.before, self.done = dict(stages), "", 0, 0
         self.as_lines = not quiet and not sys.stderr.isatty()
         self.bar = tqdm(
             total=sum(stages.values()),
@@ -55,7 +55,7 @@ class JobBar:
         if steps is not None:
             self.stages[stage] = steps
             self.bar.total = sum(self.stages.values())
-        self.begun, self.bar.n = stage, self.before
+        self.begun, self.bar.n, self.done = stage, self.before, 0
         self.bar.set_postfix_str("", refresh=False)
         self.bar.set_description_str(stage)
         if self.as_lines:
@@ -72,7 +72,8 @@ class JobBar:
         self.bar.update()
         if self.as_lines and done * 4 // steps > (done - 1) * 4 // steps:
             print(f"{self.begun}: step {done} of {steps}, {sigma}", file=sys.stderr, flush=True)
-        if done == steps:
+        self.done += 1
+        if self.done == self.stages[self.begun]:
             self.begin("decoding")
 
     def close(self) -> None:

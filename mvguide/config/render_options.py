@@ -7,6 +7,7 @@ from mvguide.backbones.acceleration import AccelerationOptions, TilingOptions
 from mvguide.config.generated import options_of
 from mvguide.config.input_options import InputConfig
 from mvguide.diffusion.solvers import SOLVERS
+from mvguide.diffusion.windows import LongOptions
 from mvguide.guidance.guides import GUIDES, Guide, make_guide
 from mvguide.guidance.targets import MaskOptions
 
@@ -136,7 +137,7 @@ class SamplingConfig:
 
 
 @dataclass
-class RenderConfig(SamplingConfig, AccelerationOptions, ConditioningConfig, ModelOptions, InputConfig):
+class RenderConfig(SamplingConfig, AccelerationOptions, ConditioningConfig, ModelOptions, LongOptions, InputConfig):
     """Render a camera move through an image, as a video.
 
     Args:

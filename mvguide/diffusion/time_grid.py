@@ -24,8 +24,8 @@ class TimeGrid:
     lead: int = 0
     unit: int = 0
 
-    def latent_frames(self, num_frames: int) -> int:
-        """Latent frames L of a video of F frames, the lead among them.
+    def latent_frames(self, num_frames: int, name: str = "num_frames") -> int:
+        """Latent frames L of a video of F frames, the lead among them; ``name`` is what the number is called.
 
         Raises:
             InputError: a number that the grid does not hold: it must be ``unit k + 1``, at least 1.
@@ -35,7 +35,7 @@ class TimeGrid:
             below = max(0, num_frames - 1) // unit * unit + 1
             nearest = f"{below} or {below + unit}" if below > 1 else f"{below + unit}"
             raise InputError(
-                f"num_frames is {num_frames}, but the model packs frames into latent frames, the first alone and then "
+                f"{name} is {num_frames}, but the model packs frames into latent frames, the first alone and then "
                 f"{unit} together; use {nearest}"
             )
         return self.lead + (num_frames - 1) // self.ratio + 1
@@ -43,6 +43,15 @@ class TimeGrid:
     def num_frames(self, latent_frames: int) -> int:
         """Frames F of a video of L latent frames: the inverse of :meth:`latent_frames`."""
         return (latent_frames - self.lead - 1) * self.ratio + 1
+
+    def frames(self, latent_frames: slice) -> slice:
+        """Frames of a window: the video of its own that some neighbouring latent frames of a longer video are.
+
+        What comes before its first whole latent frame stands for a single frame, the last of those that it stands for
+        in the longer video: so the frames after it are grouped in the one as in the other.
+        """
+        last = latent_frames.stop - self.lead - 1
+        return slice(latent_frames.start * self.ratio, last * self.ratio + 1)
 
     def group(self, values: Tensor) -> Tensor:
         """Values of the frames of each latent frame: ``[F, ...]`` to ``[L, ratio, ...]``; frame 0 fills its group.

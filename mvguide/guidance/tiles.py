@@ -1,11 +1,11 @@
 """Overlapping tiles that cover the latent cells, and weights that join what was computed on each without a seam."""
 
 from dataclasses import dataclass
-from math import ceil, log, pi
+from math import ceil, log
 
-import torch
 from torch import Tensor
 
+from mvguide.diffusion.windows import overlapping_pieces
 from mvguide.errors import ConfigError
 
 OVERLAP = 0.25
@@ -51,25 +51,6 @@ def check_tiles(count: int, overlap: float) -> None:
 
 
 def _pieces(length: int, count: int, overlap: float) -> list[tuple[slice, Tensor]]:
-    """Overlapping pieces of a line with their weights, which sum to 1 in every cell."""
+    """So many overlapping pieces of a line."""
     size = min(length, ceil(length / (count - (count - 1) * overlap)))
-    starts = [round(i * (length - size) / max(1, count - 1)) for i in range(count)]
-    total = torch.zeros(length)
-    pieces = []
-    for start in starts:
-        cell = torch.arange(size) + 0.5
-        weight = torch.ones(size)
-        # Soft on the inner sides only: at the border of the image there is nobody to share with.
-        soft = max(1.0, size - (length - size) / max(1, count - 1))
-        if start > 0:
-            weight = weight * _rise(cell / soft)
-        if start + size < length:
-            weight = weight * _rise((size - cell) / soft)
-        pieces.append((slice(start, start + size), weight))
-        total[start : start + size] += weight
-    return [(piece, weight / total[piece]) for piece, weight in pieces]
-
-
-def _rise(share: Tensor) -> Tensor:
-    """From 0 to 1 without a kink, 1 beyond."""
-    return torch.sin(share.clamp(0, 1) * (pi / 2)) ** 2
+    return overlapping_pieces(length, size, count)

@@ -167,7 +167,7 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
     cells = _counted(grid.all(latent_visible(seen, backbone.vae_scale_factor) > 0).to(device), targets.visible > 0)
     change = (encode_frames(backbone, again, context.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
-    denoiser = backbone.denoiser(context.conditioning)
+    denoiser = context.denoiser()
     sigmas = torch.tensor(LEVELS, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     errors, gains = [], []
@@ -206,6 +206,8 @@ def _key(context: Context, mask: MaskOptions, depth_error: float) -> str:
     """What the measured errors depend on, as a digest."""
     about = (_VERSION, context.backbone.fingerprint, context.options, mask, depth_error, LEVELS)
     digest = hashlib.sha256(repr(about).encode())
+    if len(context.windows) > 1:
+        digest.update(repr([window.latent_frames for window in context.windows]).encode())
     trajectory, warps = context.trajectory, context.warps
     tensors = [trajectory.intrinsics, trajectory.world_to_camera, warps.image, warps.visible]
     for view in context.views:

@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mvguide.backbones import Backbone, load_backbone
 from mvguide.backbones.acceleration import AccelerationOptions
-from mvguide.backbones.base import ConditioningOptions, KnownFrames
+from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.chunks import decode_latents
 from mvguide.diffusion.sampler import LoopState, Progress, sample
 from mvguide.diffusion.schedule import SigmaSchedule, check_levels
 from mvguide.diffusion.solvers import SOLVERS, Solver, make_solver
+from mvguide.diffusion.windows import LongOptions
 from mvguide.errors import ConfigError, DecodeError, InputError, NumericalError, OutOfMemoryError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
@@ -22,9 +24,10 @@ from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, enough_memory, peak_memory
+from mvguide.pipeline.anchors import make_anchors
 from mvguide.pipeline.calibration import calibrate
 from mvguide.pipeline.checkpoint import Checkpoint
-from mvguide.pipeline.encoding import fill_holes
+from mvguide.pipeline.conditioning import condition, some_frames, with_anchors
 from mvguide.pipeline.latents import DenoisedRun
 from mvguide.pipeline.magnitudes import step_cache
 from mvguide.pipeline.prepare import LESS, Context, check_trajectory, timed, warp_path
@@ -33,7 +36,6 @@ from mvguide.pipeline.resuming import keep_state, run_settings
 from mvguide.tables.table import LambdaTable
 from mvguide.views.moments import Moments
 from mvguide.views.view import View
-from mvguide.views.warps import mean_flow
 
 DEFAULT_STEPS = 25
 _PIXEL_BYTES, _LATENT_BYTES = 4 * 30, 4 * 8
@@ -86,6 +88,8 @@ class MultiViewPipeline:
         schedule: SigmaSchedule | int = DEFAULT_STEPS,
         size: tuple[int, int] | None = None,
         conditioning: ConditioningOptions | None = None,
+        long: LongOptions | None = None,
+        depth_model: str | None = None,
         hole_radius: int = 0,
         chunk: int | None = None,
         generator: torch.Generator | None = None,
@@ -102,6 +106,8 @@ class MultiViewPipeline:
                 image is resized to cover it and cropped, cameras and depth with it.
             conditioning: what the model is conditioned on besides the image. Its motion bucket, if None, follows the
                 real optical flow where the model's scale of motion is known.
+            long: how a video is made that is longer than the model's own.
+            depth_model: of anchors; a folder or hub id. A plane sweep between them by default.
             hole_radius: grow holes by this many pixels.
             chunk: frames encoded or decoded at a time; None = as many as fit into the memory of the GPU, up to 8; half
                 as many wherever memory runs out. The report has the chunk that was decoded.
@@ -125,19 +131,24 @@ class MultiViewPipeline:
                 f"conditioning is for {options.num_frames} frames but the trajectory has {num_frames}; "
                 "make both for the same number"
             )
-        if isinstance(schedule, int):
-            schedule = backbone.schedule(schedule, shape)
+        long = long or LongOptions()
+        windows = long.windows(backbone.grid, num_frames, backbone.native_size.frames)
+        if isinstance(schedule, int):  # for what the network sees at a time: some models shift it by that
+            schedule = backbone.schedule(schedule, (1, windows[0].latent_frames.stop, *shape[2:]))
         check_levels(schedule, backbone.path)
+        if long.long == "anchors" and len(windows) > 1 and moments is not None and not moments.is_still:
+            raise InputError(
+                "anchors fill in what stands still, but the frames show different moments; use --long windows, or stop "
+                "the video with --moment"
+            )
         generator = generator or torch.Generator()
         seconds: dict[str, float] = {}
         work = f"frames of {size[0]} x {size[1]}"
         with timed(seconds, "warp"), enough_memory(f"warping {num_frames} {work}", f"use {LESS}"):
             path = warp_path(views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device)
         with timed(seconds, "encode"):
-            options = backbone.with_defaults(options, mean_flow(path.first_view, path.trajectory))
-            known = KnownFrames(fill_holes(path.warps), path.warps.visible, path.warps.pinned)
             with enough_memory(f"conditioning the model on {work}", f"use --offload model, or {LESS}"):
-                encoded = backbone.prepare(path.first_view.image, options, generator, known)
+                full, encoded = condition(backbone, path, path.warps, windows, options, generator)
             backbone.free()
         return Context(
             views=views,
@@ -146,12 +157,16 @@ class MultiViewPipeline:
             warps=path.warps,
             backbone=backbone,
             schedule=schedule,
-            options=options,
+            options=full,
+            asked=options,
+            long=long,
+            windows=windows,
             conditioning=encoded,
             hole_radius=hole_radius,
             chunk=chunk,
             random_state=generator.get_state(),
             seed=generator.initial_seed(),
+            depth_model=depth_model,
             seconds=seconds,
         )
 
@@ -202,8 +217,9 @@ class MultiViewPipeline:
         if generator is None:
             generator = torch.Generator()
             generator.set_state(context.random_state)
+        bound = None
         if isinstance(guide, NoGuidance):
-            table, bound = None, None
+            table = None
         elif table is None:
             raise ConfigError("guidance needs a lambda table; make one with context.search_table()")
         else:
@@ -211,6 +227,12 @@ class MultiViewPipeline:
             hole_weight = getattr(guide, "hole_weight", None)
             if isinstance(hole_weight, LambdaTable):
                 hole_weight.check(context.schedule, context.latent_frames)
+        if context.anchor_frames:
+            with timed(seconds, "anchors"):
+                common = {"mask": mask, "solver": solver, "generator": generator, "watch": watch}
+                context = self._anchored(context, table, guide, checkpoint=checkpoint, **common)
+            checkpoint = checkpoint and replace(checkpoint, segment=checkpoint.segment + 1)
+        if table is not None:
             with timed(seconds, "encode"):
                 bound = guides.bind(guide, context.targets(mask), table)
         size = context.trajectory.height, context.trajectory.width
@@ -232,9 +254,10 @@ class MultiViewPipeline:
             "threads": torch.get_num_threads(),
             "acceleration": backbone.acceleration.given(),
             "conditioning": asdict(context.options),
+            **context.about_length(),
         }
         with timed(seconds, "denoise"):
-            denoiser = backbone.denoiser(context.conditioning)
+            denoiser = context.denoiser()
             about = {} if checkpoint is None else run_settings(context, settings, guide, table, generator.get_state())
             ways = ("--guidance.tiles 4",) if getattr(guide, "tiles", None) == 1 else ()
             with (
@@ -246,9 +269,7 @@ class MultiViewPipeline:
                 if reached is not None:
                     settings["resumed_after"], start = reached.index, reached
                 else:
-                    shape = backbone.latent_shape(context.num_frames, *size)
-                    noise = backbone.first_x(context.conditioning, shape, context.schedule, generator)
-                    start = noise.to(backbone.device)
+                    start = context.first_x(generator).to(backbone.device)
                 x = sample(denoiser, start, context.schedule, stepper, bound, generator, see)
         run = DenoisedRun(
             warps=context.warps,
@@ -262,6 +283,24 @@ class MultiViewPipeline:
         )
         del start, reached, see, denoiser, bound, x  # decoding may have their memory
         return self.decode(run, context.chunk)
+
+    def _anchored(self, context: Context, table: LambdaTable | None, guide: Guide, **settings: Any) -> Context:
+        """The context with anchors: a video of the model's own length along the whole path is rendered first."""
+        grid, numbers, generator = self.backbone.grid, context.anchor_frames, settings["generator"]
+        short = some_frames(context, numbers, generator)
+        columns = (grid.lead + -(-grid.group(torch.tensor(numbers))[:, -1] // grid.ratio)).tolist()
+        hole_weight = getattr(guide, "hole_weight", None)
+        if isinstance(hole_weight, LambdaTable):
+            guide = replace(guide, hole_weight=hole_weight.columns(columns))  # type: ignore[type-var]
+        own = None if table is None else table.columns(columns)
+        found = self.sample(short, own, guidance=guide, **settings)
+        # One for each latent frame: what lies between them is alike.
+        kept = slice(0, None, grid.ratio)
+        path = replace(short, trajectory=short.trajectory[kept], warps=short.warps[kept])
+        anchors = make_anchors(
+            found.frames[kept], path, numbers[kept], depth_model=context.depth_model, device=self.backbone.device
+        )
+        return with_anchors(context, anchors.fill(context.warps, context.trajectory, self.backbone.device), generator)
 
     @torch.no_grad()
     def decode(self, run: DenoisedRun, chunk: int | None = None) -> Result:
@@ -312,6 +351,7 @@ class MultiViewPipeline:
         solver: str | Solver = "euler",
         size: tuple[int, int] | None = None,
         conditioning: ConditioningOptions | None = None,
+        long: LongOptions | None = None,
         hole_radius: int = 0,
         chunk: int | None = None,
         generator: torch.Generator | None = None,
@@ -341,6 +381,7 @@ class MultiViewPipeline:
             schedule=schedule,
             size=size,
             conditioning=conditioning,
+            long=long,
             hole_radius=hole_radius,
             chunk=chunk,
             generator=generator,

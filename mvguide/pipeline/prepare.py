@@ -5,13 +5,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone, Conditioning, ConditioningOptions
 from mvguide.backbones.chunks import encode_frames
+from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.diffusion.windows import LongOptions, Window, WindowDenoiser, spread_frames
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.targets import MaskOptions, Targets
@@ -52,8 +55,12 @@ class WarpedPath:
     @cached_property
     def first_view(self) -> View:
         """The view that shows most of frame 0, at the video's size. The model is conditioned on it."""
+        return self.view_at(0)
+
+    def view_at(self, frame: int) -> View:
+        """The view that shows most of a frame, at the video's size; the first view where none shows anything."""
         width, height = self.trajectory.width, self.trajectory.height
-        return self.views[int(self.warps.shares[:, 0].argmax())].fit(width, height)
+        return self.views[int(self.warps.shares[:, frame].argmax())].fit(width, height)
 
 
 def warp_path(
@@ -110,23 +117,33 @@ class Context(WarpedPath):
         backbone: the model.
         schedule: N noise levels of the run.
         options: what the model is conditioned on besides the image, nothing left unset.
-        conditioning: the same, encoded.
+        asked: the same, as it was asked for.
+        long: how a video is made that is longer than the model's own.
+        windows: of latent frames, that the model denoises at a time; one for a video that it denoises as a whole.
+        conditioning: the options and what is known of each window's frames, encoded.
         hole_radius: pixels by which holes were grown.
         chunk: frames encoded or decoded at a time; None = as memory allows.
         random_state: state of the CPU generator after the conditioning drew from it; a run without a generator of its
             own starts from it, so that one context always gives the same video.
         seed: seed of that generator, for reports.
+        depth_model: for what anchors invent; a plane sweep between them if None.
+        anchored: the warps, and what anchors show in their holes; None without anchors.
         seconds: time of each stage so far.
     """
 
     backbone: Backbone
     schedule: SigmaSchedule
     options: ConditioningOptions
-    conditioning: Conditioning
+    asked: ConditioningOptions
+    long: LongOptions
+    windows: Sequence[Window]
+    conditioning: Sequence[Conditioning]
     hole_radius: int
     chunk: int | None
     random_state: Tensor
     seed: int
+    depth_model: str | None = None
+    anchored: Warps | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -155,6 +172,30 @@ class Context(WarpedPath):
         return self.backbone.grid.latent_frames(self.num_frames)
 
     @property
+    def anchor_frames(self) -> list[int]:
+        """Frames that are to be rendered first, as anchors; empty where there are none, or they are there already."""
+        if self.long.long != "anchors" or len(self.windows) == 1 or self.anchored is not None:
+            return []
+        return spread_frames(self.num_frames, self.window_frames)
+
+    @property
+    def window_frames(self) -> int:
+        """Frames that the model denoises at a time."""
+        return self.backbone.grid.num_frames(self.windows[0].latent_frames.stop)
+
+    def about_length(self) -> dict[str, Any]:
+        """For the report: how a video that is longer than the model's own was made; empty for any other."""
+        if len(self.windows) == 1:
+            return {}
+        made = {"long": self.long.long, "windows": len(self.windows), "window": self.window_frames}
+        return made | {"window_overlap": self.long.window_overlap}
+
+    @property
+    def target_warps(self) -> Warps:
+        """What the targets are encoded from."""
+        return self.warps if self.anchored is None else self.anchored
+
+    @property
     def pinned(self) -> Tensor:
         """Latent frames all of whose frames are an input view itself; bool ``[L]``."""
         return self.backbone.grid.all(self.warps.pinned)
@@ -164,16 +205,26 @@ class Context(WarpedPath):
         """Camera distance of each latent frame, the mean of its frames; ``[L]``, see ``Warps``."""
         return self.backbone.grid.mean(self.warps.distances)
 
+    def denoiser(self) -> Denoiser:
+        """The network with its conditioning, for x of all latent frames."""
+        parts = [self.backbone.denoiser(conditioning) for conditioning in self.conditioning]
+        return parts[0] if len(parts) == 1 else WindowDenoiser(self.windows, parts)
+
+    def first_x(self, generator: torch.Generator) -> Tensor:
+        """The first x, ``[1, L, C, h, w]`` float32 on the CPU."""
+        shape = self.backbone.latent_shape(self.num_frames, self.trajectory.height, self.trajectory.width)
+        return self.backbone.first_x(self.conditioning[0], shape, self.schedule, generator)
+
     @cached_property
     def target_latents(self) -> Tensor:
         """Encoded warps ``[L, C, h, w]`` on the model's device; encoded when first asked for."""
         with timed(self.seconds, "encode"):
-            return encode_frames(self.backbone, fill_holes(self.warps), self.chunk).to(self.backbone.device)
+            return encode_frames(self.backbone, fill_holes(self.target_warps), self.chunk).to(self.backbone.device)
 
     def targets(self, mask: MaskOptions | None = None) -> Targets:
         """The encoded warps with a mask; soft by default."""
         device = self.backbone.device
-        visible = cell_weights(self.warps, self.backbone.vae_scale_factor, mask, self.backbone.grid)
+        visible = cell_weights(self.target_warps, self.backbone.vae_scale_factor, mask, self.backbone.grid)
         return Targets(self.target_latents, visible.to(device), self.pinned.to(device))
 
     def search_table(

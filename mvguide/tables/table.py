@@ -1,7 +1,8 @@
 """The lambda table: how strongly the target pulls, for each noise level and each frame."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,10 @@ class LambdaTable:
         """
         level = torch.as_tensor(sigma, dtype=torch.float64).clamp(min=1e-30).log()
         return self.weights[int((self.sigmas.log() - level).abs().argmin())]
+
+    def columns(self, frames: Sequence[int]) -> "LambdaTable":
+        """The table of some of its frames."""
+        return replace(self, weights=self.weights[:, list(frames)])
 
     def check(self, schedule: SigmaSchedule, num_frames: int) -> None:
         """Raise InputError unless the table was made for this schedule and this number of frames."""

@@ -1,5 +1,6 @@
 """Which views show which frame's moment: all of them in a still scene, one after the other in a video."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,15 @@ class Moments:
             played = torch.full((num_frames,), at % num_views)
         away = (torch.arange(num_views)[:, None] - played).abs()
         return cls(away == 0, (away > 0) & (away <= fill))
+
+    def __getitem__(self, frames: Sequence[int]) -> "Moments":
+        """The assignment to some of the frames."""
+        return Moments(self.shows[:, list(frames)], self.fills[:, list(frames)])
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the same views show every frame."""
+        return torch.equal(self.shows, self.shows[:, :1].expand_as(self.shows))
 
     def check(self, num_views: int, num_frames: int) -> None:
         """Raise InputError unless this is for so many views and frames, and every frame is shown."""

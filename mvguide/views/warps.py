@@ -1,7 +1,7 @@
 """From views and a trajectory to what each frame's camera sees of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -55,6 +55,12 @@ class Warps:
     confidence: Tensor
     shares: Tensor
     guessed: Tensor
+
+    def __getitem__(self, frames: slice | Sequence[int]) -> "Warps":
+        """Some of the frames; those of a slice share their memory with these."""
+        some = frames if isinstance(frames, slice) else list(frames)
+        parts = {part.name: getattr(self, part.name)[some] for part in fields(self) if part.name != "shares"}
+        return Warps(shares=self.shares[:, some], **parts)
 
     @property
     def seen(self) -> Tensor:

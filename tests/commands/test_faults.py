@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def check_refused(save: Save, place: Path, what: str) -> bool:
-    """Save into ``out``, which has an older result: it is replaced (True), or stays as it is, and a sentence says so."""
+    """Save into ``out``, which has an older result: it is replaced (True), or stays, and a sentence says so."""
     out = place / "out"
     before = contents(place)
     try:
@@ -133,7 +133,7 @@ def sweep_sizes(save: Save, tmp_path: Path, sizes: list[int]) -> None:
 
 
 def sizes_of(save: Save, folder: Path) -> list[int]:
-    """One byte less than each file that is larger than all before it has: the disk is full at another file each time."""
+    """One byte less than each file that is larger than all before it: the disk is full at another file each time."""
     save(folder)
     return sorted({file.stat().st_size - 1 for file in folder.rglob("*") if file.is_file()})
 
@@ -283,7 +283,7 @@ def test_a_signal_at_any_write(written: dict[str, Save], tmp_path: Path, name: s
                 if left[0] == -1:
                     os.kill(os.getpid(), number)
 
+        _FULL[:] = [stop]
         with full_at(10**6, tmp_path), suppress(MvguideError), pytest.raises(KeyboardInterrupt), stoppable():
-            _FULL[:] = [stop]
             written[name](tmp_path / "out")
         assert contents(tmp_path) == before, f"{name}, {count}"

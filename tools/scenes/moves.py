@@ -50,7 +50,7 @@ def _yaw(angle: Tensor) -> Tensor:
     return torch.stack([c, zero, s, zero, one, zero, -s, zero, c], -1).unflatten(-1, (3, 3))
 
 
-def _look_at(position: Tensor, target: Tensor) -> Tensor:
+def look_at(position: Tensor, target: Tensor) -> Tensor:
     """Camera-to-world rotation ``[..., 3, 3]`` (columns right, down, forward), level with the horizon."""
     forward = torch.nn.functional.normalize(target - position, dim=-1)
     up = torch.tensor([0.0, 1.0, 0.0], device=position.device).expand_as(forward)
@@ -99,7 +99,7 @@ def sample_paths(
     def cameras(progress: Tensor) -> Tensor:
         """Camera-to-world ``[B, tries, T, 4, 4]`` at progress ``[B, T]`` in [0, 1]."""
         s = progress[:, None]
-        turn = _look_at(position, aim)[:, :, None]
+        turn = look_at(position, aim)[:, :, None]
         # The body of the path turns half as far as the camera: an arc, walked along its chords.
         chord = _yaw(0.5 * yaw[..., None] * s) @ turn
         step = (
@@ -125,7 +125,7 @@ def sample_paths(
     intrinsics[:, 2, 2] = 1
 
     probes = cameras(torch.tensor([[0.0, 0.5, 1.0]]).expand(count, 3))
-    new, clear = _judge(world.to(device), intrinsics.to(device), probes.to(device))
+    new, clear = judge(world.to(device), intrinsics.to(device), probes.to(device))
     low, high = new_share
     clear = clear.cpu()
     cost = (low - new).clamp(min=0) + (new - high).clamp(min=0) + 10 * ~clear
@@ -141,7 +141,7 @@ def sample_paths(
     )
 
 
-def _judge(world: World, intrinsics: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
+def judge(world: World, intrinsics: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
     """New share of the last probe's image, whether the way is clear, [B, tries]; probes [B, tries, 3, 4, 4]."""
     count, tries, stops = probes.shape[:3]
     many, lens = world.repeat(tries), intrinsics.repeat_interleave(tries, 0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tools.scenes import trace
-from tools.scenes.moves import MOVES, NEW_SHARE, make_rays, sample_paths
+from tools.scenes.moves import MOVES, NEW_SHARE, Path, make_rays, sample_paths
 from tools.scenes.world import OBJECTS, World, sample_worlds
 
 BUCKET_RANGE = (1.0, 255.0)
@@ -68,10 +68,20 @@ def render_scenes(
     """
     world = sample_worlds(seeds)
     path = sample_paths(seeds, world, frames, device, stretch=stretch, new_share=new_share)
+    return trace_paths(world, path, size=size, supersample=supersample, with_depth=with_depth, compiled=compiled)
+
+
+@torch.no_grad()
+def trace_paths(
+    world: World, path: Path, *, size: int, supersample: int = 2, with_depth: bool = False, compiled: bool = False
+) -> Scenes:
+    """Render B worlds along their paths, where these are; the other arguments are those of :func:`render_scenes`."""
+    count, frames = path.camera_to_world.shape[:2]
+    device = path.camera_to_world.device
     # One scene at a time on a CPU: its rays then stay in the cache, and the objects that it lacks cost nothing.
-    chunk = 1 if torch.device(device).type == "cpu" else len(seeds)
+    chunk = 1 if device.type == "cpu" else count
     parts = []
-    for start in range(0, len(seeds), chunk):
+    for start in range(0, count, chunk):
         rows = slice(start, start + chunk)
         present = world.present[rows].any(0)
         bodies = tuple(range(OBJECTS)) if compiled else tuple(k for k in range(OBJECTS) if present[k])
