@@ -65,8 +65,8 @@ class AccelerationOptions(TilingOptions):
             0.06 if unset).
         cache_file: .npz file of magnitudes for cache mag; where there is none, this run measures, skips nothing and
             writes it.
-        quantize: number type that the network's weights are kept in: none, float8 (half of 16 bit; no package needed),
-            or by bitsandbytes 8bit or 4bit; they are computed with in dtype.
+        quantize: number type that the network's weights are kept in: none (that of dtype), float8 (half of 16 bit; no
+            package needed), or by bitsandbytes 8bit or 4bit; they are computed with in dtype.
         context_parallel: number of GPUs that share each step, as many as the processes that torchrun has started.
     """
 
