@@ -41,7 +41,12 @@ _TIMES_ON_PAGE = re.compile(rb"\d+\.\d\d s\b|<tr><th>resumed after</th>.*?</tr>"
 _LATEST = 0.9
 """Moments are drawn from so much of a run: near its end most runs are done before the signal comes."""
 _PRELOADED = [
-    *("mvguide.commands.rendering", "mvguide.commands.scoring", "mvguide.commands.previewing", "mvguide.config.parsing"),
+    *(
+        "mvguide.commands.rendering",
+        "mvguide.commands.scoring",
+        "mvguide.commands.previewing",
+        "mvguide.config.parsing",
+    ),
     *("diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion", "matplotlib.figure"),
     *("matplotlib.backends.backend_agg", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"),
 ]
@@ -153,7 +158,9 @@ class Range:
         hits = 0
         while hits < 2:
             after = chance.uniform(0, _LATEST * self.seconds / (1 + hits))
-            what = f"{name} after {after:.3f} s{', going on' if again else ''}{', over an older result' if older else ''}"
+            what = (
+                f"{name} after {after:.3f} s{', going on' if again else ''}{', over an older result' if older else ''}"
+            )
             code, _ = self.run(place, again, number, after)
             if code != 0:
                 hits += 1

@@ -8,13 +8,12 @@ from mvguide.commands.speaking import JobBar, Say, at_least_one, size_of, speake
 from mvguide.config.input_options import PreviewConfig
 from mvguide.files.atomic import claim_folder
 from mvguide.inputs.loading import load_inputs
-from mvguide.pipeline import preview as previews
-from mvguide.pipeline.prepare import warp_path
+from mvguide.pipeline.preview import Preview, write_preview
 
 
-def preview(config: PreviewConfig) -> previews.Preview:
+def preview(config: PreviewConfig) -> Preview:
     """Warp along the path, judge it, and write the preview folder."""
-    bar = JobBar({"reading": 2, "warping": 3, "judging": 1, "writing": 3}, config.quiet)
+    bar = JobBar({"reading": 2, "warping": 7}, config.quiet)
     try:
         with claim_folder(config.out):
             return _preview(config, speaker(config.quiet), bar)
@@ -22,7 +21,7 @@ def preview(config: PreviewConfig) -> previews.Preview:
         bar.close()
 
 
-def _preview(config: PreviewConfig, say: Say, bar: JobBar) -> previews.Preview:
+def _preview(config: PreviewConfig, say: Say, bar: JobBar) -> Preview:
     bar.begin("reading")
     fps = at_least_one("fps", config.fps)
     inputs = load_inputs(config, say)
@@ -33,12 +32,15 @@ def _preview(config: PreviewConfig, say: Say, bar: JobBar) -> previews.Preview:
     trajectory = inputs.trajectory(config.trajectory, num_frames)
     size = size_of(config) or native.default_size(trajectory.width, trajectory.height)
     bar.begin("warping")
-    moments = inputs.moments(num_frames)
-    path = warp_path(inputs.views, trajectory, size, moments=moments, hole_radius=config.hole_radius or 0)
-    bar.begin("judging")
-    found = previews.preview(path)
-    bar.begin("writing")
-    found.save(config.out, fps=fps)
+    found = write_preview(
+        config.out,
+        inputs.views,
+        trajectory,
+        size,
+        moments=inputs.moments(num_frames),
+        hole_radius=config.hole_radius or 0,
+        fps=fps,
+    )
     speaker(config.quiet, sys.stdout)(found.text())
     say(f"wrote {config.out}/: warps.mp4, sheet.png, path.png (the cameras from above) and preview.json")
     return found
