@@ -1,4 +1,4 @@
-"""Command line: ``mvguide render | decode | preview | demo | evaluate | compare | plan | search-hypers | sigmas``."""
+"""Command line of mvguide: render, decode, preview, view, demo, evaluate, compare, plan, search-hypers, sigmas."""
 
 import argparse
 import errno
@@ -33,7 +33,7 @@ class Command:
 
 COMMANDS = {
     "render": Command(
-        "render_options:RenderConfig", "rendering:render", "Render a camera move through a picture, as a video."
+        "render_options:RenderConfig", "rendering:render", "Render a camera move through an image, as a video."
     ),
     "decode": Command(
         "render_options:DecodeConfig", "rendering:decode", "Decode the latents that a render kept.", ("latents", "?")
@@ -41,11 +41,17 @@ COMMANDS = {
     "preview": Command(
         "input_options:PreviewConfig", "previewing:preview", "Show what a camera move will see, without a model."
     ),
+    "view": Command(
+        "view_options:ViewConfig",
+        "viewing:view",
+        "Look at a scene or a result in the browser, and place cameras.",
+        ("scene", "?"),
+    ),
     "demo": Command("render_options:DemoConfig", "rendering:demo", "Render a scene that comes with mvguide."),
     "evaluate": Command(
         "score_options:EvaluateResultConfig",
         "scoring:evaluate_result",
-        "Score a result folder, or a scene with held-out pictures (--scene), against true frames.",
+        "Score a result folder, or a scene with held-out images (--scene), against true frames.",
         ("result", "?"),
     ),
     "evaluate --scene": Command(
@@ -65,19 +71,50 @@ COMMANDS = {
         "table_options:SigmasShowConfig", "searching:sigmas_show", "Check and print a sigma schedule.", ("sigmas", "?")
     ),
 }
+_EPILOG = """\
+mvguide COMMAND --help describes a command's options, with examples.
+
+examples:
+  mvguide demo
+  mvguide preview --image photo.jpg --depth depth.npy --trajectory orbit --trajectory.degrees 10
+  mvguide render --image photo.jpg --depth depth.npy --trajectory orbit --trajectory.degrees 10"""
 _SCENE_OPTIONS = ("--scene", "--image", "--views", "--cameras", "--video", "--config")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Parser of the command's name alone; building it loads nothing heavy."""
-    parser = argparse.ArgumentParser(prog="mvguide", description=sys.modules["mvguide"].__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(
+        prog="mvguide",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=sys.modules["mvguide"].__doc__.splitlines()[0],  # type: ignore[union-attr]
+    )
     parser.add_argument("--version", action="version", version=f"mvguide {version('mvguide')}")
     listed = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         if "--" not in name:
             listed.add_parser(name, help=command.help)
-    parser.epilog = "mvguide COMMAND --help lists the settings of a command."
+    completion = listed.add_parser(
+        "completion",
+        help="Print a script that completes commands and options in a shell.",
+        description="Print a script for a shell. In bash, this line in ~/.bashrc loads it: "
+        'eval "$(mvguide completion bash)"',
+    )
+    completion.add_argument("shell", choices=["bash"], help="shell that the script is for")
+    parser.epilog = _EPILOG
     return parser
+
+
+def completion_script() -> str:
+    """A script that completes the commands, their options and values in bash."""
+    from mvguide.config.completion import bash_script
+    from mvguide.config.manual import options_of_parser
+    from mvguide.config.parsing import make_parser
+
+    options = {}
+    for name, command in COMMANDS.items():
+        settings = _load("config", command.settings)
+        options[name] = options_of_parser(make_parser(settings, name, command.positional), settings)
+    return bash_script(options)
 
 
 def find_command(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -104,6 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         build_parser().print_help()
         return 0
+    if words[0] == "completion":
+        build_parser().parse_args(words)
+        print(completion_script(), end="")
+        return 0
     name, words = find_command(words)
     command = COMMANDS[name]
     from mvguide.files.stopping import stop_sentence, stoppable
@@ -113,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from mvguide.config.parsing import make_parser, parse
 
             settings = _load("config", command.settings)
-            parser = make_parser(settings, f"mvguide {name}", command.positional)
+            shown = f"mvguide {name}".replace("--scene", "--scene SCENE")
+            parser = make_parser(settings, shown, command.positional)
             _load("commands", command.function)(parse(parser, settings, words))
             sys.stdout.flush()
         except MvguideError as error:

@@ -20,7 +20,7 @@ def check_readable(path: str | os.PathLike[str], what: str) -> Path:
 
     Args:
         path: where the file should be.
-        what: what it should hold, for the message: "picture", "depth map".
+        what: what it should hold, for the message: "image", "depth map".
 
     Raises:
         FileError: nothing is there, a folder is, the file is empty or may not be read.

@@ -25,7 +25,7 @@ def check_memory(bytes_needed: float, what: str, way_out: str) -> None:
 
     Args:
         bytes_needed: an estimate of the most that is held at one time.
-        what: what needs it, the start of the sentence: "picture a.png of 8000 x 9000".
+        what: what needs it, the start of the sentence: "image a.png of 8000 x 9000".
         way_out: how to need less, its end.
 
     Raises:

@@ -21,7 +21,7 @@ OPENGL_TO_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.f
 
 @dataclass(frozen=True)
 class PosedView:
-    """A picture [3, H, W] in [0, 1], its camera and its depth."""
+    """An image [3, H, W] in [0, 1], its camera and its depth."""
 
     image: Tensor
     camera: Camera
@@ -64,7 +64,7 @@ def lego(index: int) -> PosedView:
 
 
 def dtu(index: int) -> PosedView:
-    """DTU scan1 at 640x512: the picture halved, its middle cut out, to which K and depth belong at 160x128."""
+    """DTU scan1 at 640x512: the image halved, its middle cut out, to which K and depth belong at 160x128."""
     stem = DATA / "nvs_dtu_scan1" / f"{index:06d}"
     words = Path(f"{stem}.txt").read_text().split()
     world_to_camera = torch.tensor([float(value) for value in words[1:17]], dtype=torch.float64).reshape(4, 4)
@@ -78,13 +78,13 @@ def dtu(index: int) -> PosedView:
 
 
 def psnr(a: Tensor, b: Tensor, mask: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two pictures [3, H, W] in [0, 1] over the pixels of a mask [1, H, W]."""
+    """Peak signal-to-noise ratio in dB of two images [3, H, W] in [0, 1] over the pixels of a mask [1, H, W]."""
     error = ((a.double() - b.double()) ** 2).mean(dim=0, keepdim=True)[mask > 0]
     return float(-10 * torch.log10(error.mean()))
 
 
 def _image(path: Path) -> Tensor:
-    """Picture as float32 [3, H, W] in [0, 1]."""
+    """Image as float32 [3, H, W] in [0, 1]."""
     with Image.open(path) as picture:
         return torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1) / 255
 
@@ -92,5 +92,5 @@ def _image(path: Path) -> Tensor:
 def _camera(
     image: Tensor, intrinsics: tuple[float, float, float, float], world_to_camera: Tensor, pixel_center: float = 0.5
 ) -> Camera:
-    """Camera of a picture's size."""
+    """Camera of an image's size."""
     return Camera.from_intrinsics(intrinsics, image.shape[2], image.shape[1], world_to_camera, pixel_center)

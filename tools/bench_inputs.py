@@ -1,4 +1,4 @@
-"""Figures on real pictures, through the readers and the public API: warps, merged views, plane sweeps, alignment.
+"""Figures on real images, through the readers and the public API: warps, merged views, plane sweeps, alignment.
 
     python -m tools.bench_inputs --data ../shared/data
 
@@ -75,7 +75,7 @@ WARPS = [
 
 
 def load(config: InputConfig, *names: str) -> list[View]:
-    """Pictures of a capture by name or number."""
+    """Images of a capture by name or number."""
     return load_inputs(replace(config, use=list(names))).views
 
 

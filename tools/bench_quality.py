@@ -157,7 +157,7 @@ def _make_mean_tables(
 
 
 def report(rows: Sequence[Row], every: Sequence[str], baseline: str, out: Path) -> None:
-    """Tables and pictures of all rows that are there."""
+    """Tables and images of all rows that are there."""
     present = [name for name in CONDITIONS if any(row["condition"] == name for row in rows)]
     methods = [name for name in every if any(row["method"] == name for row in rows)]
     seeds = {name: sorted({int(row["seed"]) for row in rows if row["condition"] == name}) for name in present}

@@ -1,4 +1,4 @@
-"""Example captures: a few posed pictures in every layout that mvguide reads, and a short film with its depth."""
+"""Example captures: a few posed images in every layout that mvguide reads, and a short video with its depth."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ FILM_SEED, FILM_FRAMES = 10043, 8
 
 @dataclass(frozen=True)
 class Rendered:
-    """Pictures [F, 3, H, W], depth [F, H, W] in metres, and cameras of some frames of a scene."""
+    """Images [F, 3, H, W], depth [F, H, W] in metres, and cameras of some frames of a scene."""
 
     pictures: Tensor
     depth: Tensor
@@ -61,7 +61,7 @@ class Rendered:
 
 
 def make_views(out: Path) -> None:
-    """Posed pictures with depth: one capture, its cameras in seven formats."""
+    """Posed images with depth: one capture, its cameras in seven formats."""
     scene = Rendered.of(VIEWS_SEED, 16, VIEWS_FRAMES)
     names = [f"{index:04d}.png" for index in range(len(VIEWS_FRAMES))]
     for name, picture, depth in zip(names, scene.pictures, scene.depth, strict=True):
@@ -84,7 +84,7 @@ def make_views(out: Path) -> None:
 
 
 def make_film(out: Path) -> None:
-    """A film with a moving object, its cameras, and relative inverse depth for each frame; the first frame alone."""
+    """A video with a moving object, its cameras, and relative inverse depth for each frame; the first frame alone."""
     scene = Rendered.of(FILM_SEED, FILM_FRAMES, tuple(range(FILM_FRAMES)))
     out.mkdir(parents=True, exist_ok=True)
     write_video(out / "clip.mp4", scene.pictures, fps=7)
@@ -103,7 +103,7 @@ def _write_millimetres(path: Path, depth: Tensor) -> None:
 
 
 def _llff(cameras: Camera, depths: Tensor) -> np.ndarray:
-    """poses_bounds.npy: for each picture [down, right, back, centre, (height, width, focal)] and two bounds."""
+    """poses_bounds.npy: for each image [down, right, back, centre, (height, width, focal)] and two bounds."""
     rows = []
     for index, depth in enumerate(depths):
         camera = cameras[index]
@@ -116,7 +116,7 @@ def _llff(cameras: Camera, depths: Tensor) -> np.ndarray:
 
 
 def _write_mvsnet(path: Path, camera: Camera, depth: Tensor) -> None:
-    """MVSNet's cam.txt, its K for the picture's own size."""
+    """MVSNet's cam.txt, its K for the image's own size."""
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def rows(matrix: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Make the example scenes that ship with mvguide: picture, depth, cameras and the true video of each; two captures.
+"""Make the example scenes that ship with mvguide: image, depth, cameras and the true video of each; two captures.
 
 python tools/make_example_scenes.py            # writes mvguide/scenes/<name>/
 """
@@ -35,7 +35,7 @@ SCENES = {
 PICTURE, VIDEO, FRAMES = 256, 128, 16
 DEPTH_UNIT = 0.001
 SETTINGS = """\
-# One picture with exact depth in millimetres, seen along the scene's own camera path.
+# One image with exact depth in millimetres, seen along the scene's own camera path.
 image: {name}/image.png
 depth: {name}/depth.png
 depth_unit: {unit}

@@ -45,7 +45,7 @@ from tools.tiny.vae import train_vae
 
 STAGES = ("videos", "vae", "latents", "unet", "export")
 BUCKET_PER_WIDTH = 16.0 * 64
-"""motion_bucket_id for a mean flow of one picture width per frame: 16 for a pixel of 64; see tools/scenes."""
+"""motion_bucket_id for a mean flow of one image width per frame: 16 for a pixel of 64; see tools/scenes."""
 
 HYPERS = [0.001, 1000.0, 0.1]
 """(v1, v2, v3) of the exact rule for this model; see docs/results.md."""
@@ -111,7 +111,7 @@ def make_conditioner(settings: Settings) -> Any:
     if not encoder_folder.exists() and not settings.init_from:
         if rank_and_world()[0] == 0:
             embeddings = embed_pictures(pipe, some_videos(settings, 256)[:, 0])
-            with torch.no_grad():  # a random encoder says nearly the same of all pictures: spread what differs
+            with torch.no_grad():  # a random encoder says nearly the same of all images: spread what differs
                 pipe.image_encoder.visual_projection.weight /= embeddings.std(0).mean()
             pipe.image_encoder.save_pretrained(encoder_folder)
         if dist.is_initialized():

@@ -1,14 +1,17 @@
-"""The protocol of a backbone: encode pictures, denoise latents, decode them."""
+"""The protocol of a backbone: encode images, denoise latents, decode them."""
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.backbones.native_size import NativeSize
+from mvguide.backbones.step_cache import Magnitudes
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.sampler import initial_noise
@@ -29,7 +32,7 @@ class ConditioningOptions:
         num_frames: F, at least 2.
         motion_bucket_id: amount of motion that the model was conditioned on; None = the model's own default.
         fps: frames per second, as the model is conditioned on it.
-        noise_aug_strength: noise added to the conditioning picture.
+        noise_aug_strength: noise added to the conditioning image.
         cfg_min, cfg_max: classifier-free guidance of the first and the last frame, linear between; 1 = off, None =
             the model's own default.
         cfg_chunked: evaluate the conditional and the unconditional half one after the other: the same result with about
@@ -51,7 +54,7 @@ class ConditioningOptions:
 
 @dataclass(frozen=True)
 class KnownFrames:
-    """What is known of the video before denoising, for models that are conditioned on more than one picture.
+    """What is known of the video before denoising, for models that are conditioned on more than one image.
 
     Args:
         video: ``[F, 3, H, W]`` in [0, 1]: the warps with their holes filled.
@@ -69,7 +72,7 @@ class ModelNotes:
     """What was measured of a model beyond its weights; ``mvguide.json`` in its folder.
 
     Args:
-        motion_bucket_per_width: motion bucket for a mean optical flow of one picture width per frame, if the model was
+        motion_bucket_per_width: motion bucket for a mean optical flow of one image width per frame, if the model was
             trained on such a scale.
         hypers: (v1, v2, v3) of the exact rule that suit the model, if they were measured.
         guidance_scale: classifier-free guidance (first frame, last frame) that suits the model, if it was measured.
@@ -96,7 +99,7 @@ class Conditioning:
 
 
 class Backbone(Protocol):
-    """A pretrained model family. Pictures are float32 ``[F, 3, H, W]`` in [0, 1]; latents ``[B, L, C, h, w]``.
+    """A pretrained model family. Images are float32 ``[F, 3, H, W]`` in [0, 1]; latents ``[B, L, C, h, w]``.
 
     F frames are L latent frames by the model's time grid; L = F where the VAE does not compress time.
     """
@@ -155,12 +158,15 @@ class Backbone(Protocol):
         """What was measured of the model."""
         ...
 
+    acceleration: AccelerationOptions
+    """What makes it faster or smaller."""
+
     def with_defaults(self, options: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
         """The options with nothing left None: the model's defaults, and its motion bucket for a mean flow.
 
         Args:
             options: what was asked for.
-            flow: mean optical flow in picture widths per frame; used where the model's scale of motion is known.
+            flow: mean optical flow in image widths per frame; used where the model's scale of motion is known.
         """
         ...
 
@@ -179,7 +185,7 @@ class Backbone(Protocol):
         generator: torch.Generator | None = None,
         known: KnownFrames | None = None,
     ) -> Conditioning:
-        """Encode the conditioning picture ``[3, H, W]``, and more of what is known where the model takes it."""
+        """Encode the conditioning image ``[3, H, W]``, and more of what is known where the model takes it."""
         ...
 
     def first_x(
@@ -193,15 +199,21 @@ class Backbone(Protocol):
         ...
 
     def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
-        """Pictures ``[F, 3, H, W]`` of one video to latents ``[L, C, h, w]`` in the units of x."""
+        """Images ``[F, 3, H, W]`` of one video to latents ``[L, C, h, w]`` in the units of x."""
         ...
 
     def denoiser(self, conditioning: Conditioning) -> Denoiser:
         """The network with its conditioning."""
         ...
 
+    def step_cache(
+        self, schedule: SigmaSchedule, magnitudes: Magnitudes | None = None
+    ) -> AbstractContextManager[Magnitudes]:
+        """Context of one run over the schedule; see :func:`mvguide.backbones.step_cache.cached_steps`."""
+        ...
+
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
-        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
+        """Clean latents ``[1, L, C, h, w]`` to images ``[F, 3, H, W]`` on the CPU."""
         ...
 
     def decode_bytes(self, height: int, width: int) -> float | None:
@@ -222,6 +234,7 @@ class FrameByFrame:
     path: NoisePath
     grid = TimeGrid()
     default_table: Literal["search", "calibrated"] = "calibrated"
+    acceleration = AccelerationOptions()
 
     def solver(self, schedule: SigmaSchedule) -> Solver:
         """Euler."""
@@ -232,6 +245,12 @@ class FrameByFrame:
     ) -> Tensor:
         """Noise of the prior's scale."""
         return initial_noise(shape, self.path, schedule, generator)
+
+    def step_cache(
+        self, schedule: SigmaSchedule, magnitudes: Magnitudes | None = None
+    ) -> AbstractContextManager[Magnitudes]:
+        """None."""
+        return nullcontext({})
 
     def decode_bytes(self, height: int, width: int) -> float | None:
         """Not known."""

@@ -16,11 +16,11 @@ _USABLE = 0.9
 
 
 def encode_frames(backbone: Backbone, frames: Tensor, chunk: int | None) -> Tensor:
-    """Pictures ``[F, 3, H, W]`` of one video to latents ``[L, C, h, w]``.
+    """Images ``[F, 3, H, W]`` of one video to latents ``[L, C, h, w]``.
 
     Args:
         backbone: the model.
-        frames: pictures in [0, 1].
+        frames: images in [0, 1].
         chunk: frames at a time; None = as many as memory allows, up to 8. Half as many wherever memory runs out.
 
     Raises:
@@ -38,7 +38,7 @@ def encode_frames(backbone: Backbone, frames: Tensor, chunk: int | None) -> Tens
 
 
 def decode_latents(backbone: Backbone, x: Tensor, chunk: int | None, way_out: str = "") -> tuple[Tensor, int]:
-    """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU, and the chunk that was decoded.
+    """Clean latents ``[1, L, C, h, w]`` to images ``[F, 3, H, W]`` on the CPU, and the chunk that was decoded.
 
     A smaller chunk starts again at the first frame, so that the video is the one that this chunk gives.
 
@@ -50,7 +50,7 @@ def decode_latents(backbone: Backbone, x: Tensor, chunk: int | None, way_out: st
 
     Raises:
         OutOfMemoryError: one frame alone does not fit.
-        NumericalError: the pictures are not finite.
+        NumericalError: the images are not finite.
     """
     height, width = (side * backbone.vae_scale_factor for side in x.shape[-2:])
     backbone.free()  # the decoder may have the memory of the network

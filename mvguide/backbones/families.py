@@ -18,7 +18,7 @@ class WanBackbone(StockBackbone):
     """Wan 2.1 and 2.2, image to video: the 14B models, the two experts of A14B, and TI2V-5B.
 
     A14B hands over from one network to the other at ``boundary_ratio``. TI2V-5B is given the first latent frame clean,
-    with timestep 0 for its tokens. Models that know a last picture get the last frame where it is an input view.
+    with timestep 0 for its tokens. Models that know a last image get the last frame where it is an input view.
     """
 
     PIPELINE = "WanImageToVideoPipeline"
@@ -48,7 +48,7 @@ class WanBackbone(StockBackbone):
         return int(self.pipe.config.expand_timesteps)
 
     def arguments(self, options: ConditioningOptions, known: KnownFrames | None) -> Call:
-        """With the last picture, for models that were trained with one."""
+        """With the last image, for models that were trained with one."""
         call = super().arguments(options, known)
         config = self.pipe.transformer.config
         between = config.pos_embed_seq_len is not None  # the first-last-frame model (FLF2V)
@@ -57,8 +57,8 @@ class WanBackbone(StockBackbone):
                 call["last_image"] = self._pil(known.video[-1])
         elif between:
             raise ConfigError(
-                f"model {self.name} fills in between a first and a last picture, but the path does not end at an input "
-                "picture; give two pictures and trajectory kind views, or an I2V model"
+                f"model {self.name} fills in between a first and a last image, but the path does not end at an input "
+                "image; give two images and trajectory kind views, or an I2V model"
             )
         return call
 
@@ -105,7 +105,7 @@ class WanVaceBackbone(WanBackbone):
         return 0
 
     def arguments(self, options: ConditioningOptions, known: KnownFrames | None) -> Call:
-        """The warped video and a mask, white where the model is to paint; without it the first picture alone."""
+        """The warped video and a mask, white where the model is to paint; without it the first image alone."""
         if known is None:
             raise ConfigError(f"model {self.name} is conditioned on a video; prepare it with the warped frames")
         first = torch.arange(len(known.visible)) == 0
@@ -137,7 +137,7 @@ class CogVideoXBackbone(StockBackbone):
 
 
 class LtxBackbone(StockBackbone):
-    """LTX-Video, image to video: latents are tokens, and the first latent frame is the picture's own."""
+    """LTX-Video, image to video: latents are tokens, and the first latent frame is the image's own."""
 
     PIPELINE = "LTXImageToVideoPipeline"
     NETWORKS: ClassVar[dict[str, str]] = {
@@ -194,8 +194,8 @@ class LtxBackbone(StockBackbone):
 class HunyuanVideoBackbone(StockBackbone):
     """HunyuanVideo, image to video.
 
-    ``latent_concat``: the picture is concatenated, and the decoded video starts after the first latent frame, so one
-    more is denoised. ``token_replace``: the first latent frame is the picture's own.
+    ``latent_concat``: the image is concatenated, and the decoded video starts after the first latent frame, so one
+    more is denoised. ``token_replace``: the first latent frame is the image's own.
     """
 
     PIPELINE = "HunyuanVideoImageToVideoPipeline"
@@ -241,7 +241,7 @@ class HunyuanVideoBackbone(StockBackbone):
         return num_frames + self.grid.lead * self.grid.ratio
 
     def mix_start(self, noise: Tensor, conditioning: StockConditioning) -> Tensor:
-        """0.999 of noise and 0.001 of the picture in every latent frame."""
+        """0.999 of noise and 0.001 of the image in every latent frame."""
         hidden, channels = conditioning.calls[0]["hidden_states"], noise.shape[2]
         picture = hidden[:, :channels, :1] if self._replaces else hidden[:, channels : 2 * channels, :1]
         return 0.999 * noise + 0.001 * picture.transpose(1, 2).float().cpu()
@@ -260,7 +260,7 @@ class HunyuanVideoBackbone(StockBackbone):
 
 
 class HunyuanVideo15Backbone(StockBackbone):
-    """HunyuanVideo 1.5, image to video: picture and mask are concatenated."""
+    """HunyuanVideo 1.5, image to video: image and mask are concatenated."""
 
     PIPELINE = "HunyuanVideo15ImageToVideoPipeline"
     NETWORKS: ClassVar[dict[str, str]] = {
@@ -284,7 +284,7 @@ class HunyuanVideo15Backbone(StockBackbone):
         return even_sigmas(num_steps)
 
     def sized(self, height: int, width: int) -> AbstractContextManager[Any]:
-        """The stock call chooses a size of its own from the picture's shape; here it is the picture's."""
+        """The stock call chooses a size of its own from the image's shape; here it is the image's."""
         return replaced(self.pipe.video_processor, "calculate_default_height_width", lambda **_: (height, width))
 
     def arguments(self, options: ConditioningOptions, known: KnownFrames | None) -> Call:

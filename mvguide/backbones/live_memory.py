@@ -83,7 +83,7 @@ class _LiveStorages(TorchDispatchMode):
         if first is None or not first.is_meta:
             return func(*args, **kwargs)
         if func is aten._local_scalar_dense.default:
-            return False  # asked by "is there no picture?"
+            return False  # asked by "is there no image?"
         if func is aten.index.Tensor:
             return self._select(args[0], args[1])
         if func in _SHARING or any(returned.alias_info is not None for returned in func._schema.returns):

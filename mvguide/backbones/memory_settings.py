@@ -156,7 +156,7 @@ def stage_bytes(plan: MemoryPlan, settings: MemorySettings, tiles: Tiles | None 
 def resident_bytes(plan: MemoryPlan, offload: Offload) -> dict[str, int]:
     """Bytes of weights on the GPU in each stage.
 
-    Without offload all are there while prompt and pictures are encoded. Then a model that reads text sends its encoders
+    Without offload all are there while prompt and images are encoded. Then a model that reads text sends its encoders
     away.
     """
     sizes = plan.streamed if offload == "group" else plan.weights

@@ -44,7 +44,7 @@ class NativeSize:
     only: tuple[int, int] | None = None
 
     def default_size(self, width: int, height: int) -> tuple[int, int]:
-        """The trained area in the picture's shape, rounded to what VAE and network take without padding."""
+        """The trained area in the image's shape, rounded to what VAE and network take without padding."""
         if self.only is not None:
             return self.only
         unit = self.vae_scale_factor * self.multiple
@@ -76,7 +76,7 @@ class NativeSize:
             )
         if self.only is not None and (width, height) != self.only:
             raise InputError(
-                f"video size is {width} x {height}, but model {name} knows {self.only[0]} x {self.only[1]} alone; "
+                f"video size is {width} x {height}, but model {name} takes {self.only[0]} x {self.only[1]} alone; "
                 "leave width and height out"
             )
 

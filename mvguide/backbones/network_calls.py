@@ -25,7 +25,7 @@ def svd_inputs(config: Config, x: Tensor, dtype: torch.dtype, batch: int) -> Inp
 
 
 def wan_inputs(config: Config, x: Tensor, dtype: torch.dtype, batch: int) -> Inputs:
-    """Wan; a model without a condition beside x has the picture in it, and a timestep for each token."""
+    """Wan; a model without a condition beside x has the image in it, and a timestep for each token."""
     frames, rows, columns = (side // patch for side, patch in zip(x.shape[2:], config["patch_size"], strict=True))
     hidden = _with_condition(config, x, dtype)
     beside = hidden.shape[1] > x.shape[1]
@@ -79,7 +79,7 @@ def ltx_inputs(config: Config, x: Tensor, dtype: torch.dtype, batch: int) -> Inp
 
 
 def hunyuan_inputs(config: Config, x: Tensor, dtype: torch.dtype, batch: int) -> Inputs:
-    """HunyuanVideo; every second or fourth of the picture's 576 tokens, and 256 of the prompt."""
+    """HunyuanVideo; every second or fourth of the image's 576 tokens, and 256 of the prompt."""
     tokens = 256 + 576 // (4 if config.get("image_condition_type") == "token_replace" else 2)
     return {
         "hidden_states": torch.cat([_with_condition(config, x, dtype)] * batch),
@@ -92,7 +92,7 @@ def hunyuan_inputs(config: Config, x: Tensor, dtype: torch.dtype, batch: int) ->
 
 
 def hunyuan15_inputs(config: Config, x: Tensor, dtype: torch.dtype, batch: int) -> Inputs:
-    """HunyuanVideo 1.5: tokens of the prompt, of words to be drawn, and of the picture."""
+    """HunyuanVideo 1.5: tokens of the prompt, of words to be drawn, and of the image."""
     return {
         "hidden_states": torch.cat([_with_condition(config, x, dtype)] * batch),
         "timestep": _zeros(x, (batch,), dtype),

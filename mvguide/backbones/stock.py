@@ -1,6 +1,6 @@
 """Video transformers, by their own stock pipelines: the pipeline prepares, the loop of mvguide denoises.
 
-The stock call runs until its first ``scheduler.step``. By then it has encoded prompt and picture, drawn the first
+The stock call runs until its first ``scheduler.step``. By then it has encoded prompt and image, drawn the first
 noise, and called its network; what the network was given is kept, and the call is stopped. Every later evaluation gives
 the network the same again, with another x and timestep. So a family is little more than the layout of its latents.
 """
@@ -17,10 +17,13 @@ import torch
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 
+from mvguide.backbones.acceleration import AccelerationOptions, denoisers, explained
 from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes, weights_digest
+from mvguide.backbones.context_parallel import check_tokens
 from mvguide.backbones.native_size import NativeSize, native_size
 from mvguide.backbones.offload import check_gradient, free_networks, offload_of
 from mvguide.backbones.schedulers import StockScheduler, stock_scheduler
+from mvguide.backbones.step_cache import Magnitudes, cached_steps
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
@@ -77,6 +80,7 @@ class StockBackbone:
     """Tokenizers whose class in the published index reads them wrongly, and the class of transformers to use."""
     channel_axis = 1
     default_table: Literal["calibrated"] = "calibrated"
+    acceleration = AccelerationOptions()
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
@@ -97,7 +101,7 @@ class StockBackbone:
         return 0
 
     def arguments(self, options: ConditioningOptions, known: KnownFrames | None) -> Call:
-        """Arguments of the stock call besides picture, prompt, size, steps and generator."""
+        """Arguments of the stock call besides image, prompt, size, steps and generator."""
         return {"guidance_scale": options.cfg_max, "negative_prompt": options.negative_prompt}
 
     def timesteps(self, num_steps: int, shape: tuple[int, ...]) -> Call:
@@ -141,14 +145,14 @@ class StockBackbone:
         return self.pipe.vae.decode(latents, return_dict=False)[0]
 
     def encode_video(self, frames: Tensor) -> Tensor:
-        """Latents ``[1, L, C, h, w]`` in the units of x of pictures ``[F, 3, H, W]`` in [0, 1], lead and all."""
+        """Latents ``[1, L, C, h, w]`` in the units of x of images ``[F, 3, H, W]`` in [0, 1], lead and all."""
         pixels = self._processor.normalize(frames).transpose(0, 1)[None]
         latents = self.pipe.vae.encode(pixels.to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
         latents = self.normalise(latents.float()).transpose(1, 2)
         return torch.cat([latents[:, :1].expand(-1, self.grid.lead, -1, -1, -1), latents], dim=1)
 
     def decode_video(self, x: Tensor) -> Tensor:
-        """Pictures ``[F, 3, H, W]`` in [-1, 1] of latents ``[1, L, C, h, w]``; the lead is left out."""
+        """Images ``[F, 3, H, W]`` in [-1, 1] of latents ``[1, L, C, h, w]``; the lead is left out."""
         latents = self.denormalise(x.transpose(1, 2)[:, :, self.grid.lead :])
         return self.run_decoder(latents.to(self.pipe.vae.dtype))[0].transpose(0, 1)
 
@@ -220,8 +224,11 @@ class StockBackbone:
         """``[1, L, C, h, w]``. Raises InputError for sizes or frames that VAE and network cannot take."""
         native = self.native_size
         native.check(self.name, num_frames, height, width)
+        unit = native.vae_scale_factor * native.multiple
+        latent_frames = self.grid.latent_frames(num_frames)
+        check_tokens(latent_frames, height // unit, width // unit, unit, self.acceleration.context_parallel)
         channels, factor = int(self._latent_channels()), native.vae_scale_factor
-        return 1, self.grid.latent_frames(num_frames), channels, height // factor, width // factor
+        return 1, latent_frames, channels, height // factor, width // factor
 
     @torch.no_grad()
     def prepare(
@@ -231,7 +238,7 @@ class StockBackbone:
         generator: torch.Generator | None = None,
         known: KnownFrames | None = None,
     ) -> StockConditioning:
-        """Run the stock call on the picture ``[3, H, W]`` in [0, 1] until its first step, and keep what it made."""
+        """Run the stock call on the image ``[3, H, W]`` in [0, 1] until its first step, and keep what it made."""
         options, generator = self.with_defaults(options), generator or torch.Generator()
         height, width = picture.shape[-2:]
         shape = self.latent_shape(options.num_frames, height, width)
@@ -274,7 +281,7 @@ class StockBackbone:
 
     @torch.no_grad()
     def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
-        """Pictures ``[F, 3, H, W]`` in [0, 1] of one video to float32 latents ``[L, C, h, w]``, the mode of the VAE.
+        """Images ``[F, 3, H, W]`` in [0, 1] of one video to float32 latents ``[L, C, h, w]``, the mode of the VAE.
 
         Its frames depend on those before them, so they are encoded together; the VAE takes its own chunks.
         """
@@ -286,7 +293,7 @@ class StockBackbone:
 
     @torch.no_grad()
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
-        """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU."""
+        """Clean latents ``[1, L, C, h, w]`` to images ``[F, 3, H, W]`` in [0, 1], float32 on the CPU."""
         # Some decoders draw noise of their own, from the process's generator: the same video must look the same again.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
@@ -300,6 +307,18 @@ class StockBackbone:
     def free(self) -> None:
         """With offload, take every network off the GPU."""
         free_networks(self.pipe)
+
+    def step_cache(
+        self, schedule: SigmaSchedule, magnitudes: Magnitudes | None = None
+    ) -> AbstractContextManager[Magnitudes]:
+        """Context of one run over the schedule, in which the networks cache steps as the options say."""
+        if self.acceleration.cache == "none":
+            return nullcontext({})
+        used = [self.network(sigma) for sigma in schedule.sigmas[:-1]]
+        calls = {
+            part: (network, sum(network is other for other in used)) for part, network in denoisers(self.pipe).items()
+        }
+        return cached_steps(calls, self.acceleration, magnitudes)
 
     # Inside.
 
@@ -315,7 +334,7 @@ class StockBackbone:
 
     @contextmanager
     def _encoders_here(self) -> Iterator[None]:
-        """With the encoders of prompt and picture on the device; afterwards they leave its memory to the network."""
+        """With the encoders of prompt and image on the device; afterwards they leave its memory to the network."""
         moved = self.device.type != "cpu" and offload_of(self.pipe) == "none"
         encoders = self._modules(*_ENCODERS) if moved else []
         for module in encoders:
@@ -358,12 +377,15 @@ class StockDenoiser:
         if x.requires_grad:
             check_gradient(network)
         with _checkpointed(network) if recompute else nullcontext():
-            outputs = [self._evaluate(network, given, sigma, call) for call in calls]
+            outputs = [
+                self._evaluate(network, given, sigma, call, name)
+                for call, name in zip(calls, ("cond", "uncond"), strict=False)
+            ]
         output = mix_guidance(outputs[0], outputs[1], scale) if guided else outputs[0]
         denoised = self.path.to_denoised(output.to(x.dtype), x, sigma, backbone.scheduler.prediction)
         return torch.cat([held, denoised[:, held.shape[1] :]], dim=1)
 
-    def _evaluate(self, network: Any, x: Tensor, sigma: Tensor, call: Call) -> Tensor:
+    def _evaluate(self, network: Any, x: Tensor, sigma: Tensor, call: Call, name: str) -> Tensor:
         backbone, axis = self.backbone, self.backbone.channel_axis
         hidden, packed = call["hidden_states"], backbone.pack(x).to(call["hidden_states"].dtype)
         if hidden.ndim == packed.ndim == 5:  # channels after those of x are the condition
@@ -374,7 +396,8 @@ class StockDenoiser:
         # Tokens that are clean are told timestep 0, at every level.
         timestep = torch.where(told == 0, torch.zeros_like(timestep), timestep)
         timestep = timestep.to(told.dtype) if told.is_floating_point() else timestep
-        output = network(**{**call, "hidden_states": packed, "timestep": timestep})[0]
+        with network.cache_context(name), explained(backbone.acceleration, backbone.name):
+            output = network(**{**call, "hidden_states": packed, "timestep": timestep})[0]
         return backbone.unpack(output, tuple(x.shape))
 
     def for_gradient(self, checkpointing: bool = True) -> "StockDenoiser":

@@ -33,7 +33,7 @@ UNET_BLOCKS = (SpatioTemporalResBlock, BasicTransformerBlock, TemporalBasicTrans
 class SvdBackbone(FrameByFrame):
     """A Stable Video Diffusion model: VE path, v-prediction, ``c_in = 1/sqrt(sigma^2 + 1)``, timestep ``log(sigma)/4``.
 
-    The conditioning picture is concatenated as unscaled latents and embedded by CLIP; both are zero in the
+    The conditioning image is concatenated as unscaled latents and embedded by CLIP; both are zero in the
     unconditional half of classifier-free guidance.
 
     Args:
@@ -108,7 +108,7 @@ class SvdBackbone(FrameByFrame):
         """
         if options.prompt or options.negative_prompt or options.embedded_guidance is not None:
             raise ConfigError(
-                f"model {self.name} is conditioned on a picture alone; leave prompt, negative_prompt and "
+                f"model {self.name} is conditioned on an image alone; leave prompt, negative_prompt and "
                 "embedded_guidance out"
             )
         bucket, per_width = options.motion_bucket_id, self.notes.motion_bucket_per_width
@@ -149,7 +149,7 @@ class SvdBackbone(FrameByFrame):
         generator: torch.Generator | None = None,
         known: KnownFrames | None = None,
     ) -> Conditioning:
-        """Embed and encode the conditioning picture ``[3, H, W]`` in [0, 1].
+        """Embed and encode the conditioning image ``[3, H, W]`` in [0, 1].
 
         Draws the noise of ``noise_aug_strength`` from the generator exactly as the stock pipeline does.
         """
@@ -179,7 +179,7 @@ class SvdBackbone(FrameByFrame):
 
     @torch.no_grad()
     def encode(self, frames: Tensor, chunk: int = 8) -> Tensor:
-        """Pictures ``[F, 3, H, W]`` in [0, 1] to float32 latents ``[F, C, h, w]``: ``mode() * scaling_factor``."""
+        """Images ``[F, 3, H, W]`` in [0, 1] to float32 latents ``[F, C, h, w]``: ``mode() * scaling_factor``."""
         pipe = self.pipe
         latents = []
         with self._encoder_in_float32():
@@ -194,7 +194,7 @@ class SvdBackbone(FrameByFrame):
 
     @torch.no_grad()
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
-        """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
+        """Clean latents ``[1, F, C, h, w]`` to images ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
 
         The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``. It runs in
         the VAE's own number format, as there; a chunk that overflows in 16 bits is decoded again in float32.

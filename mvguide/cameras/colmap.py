@@ -114,7 +114,7 @@ def _posed(raw: RawImage, cameras: dict[int, RawCamera], file: Path) -> PosedIma
     if model is None:
         raise FileError(
             f"{where} has the COLMAP camera model {camera.model}; it can be one of {', '.join(_MODELS)}, "
-            "for others undistort the pictures with COLMAP's image_undistorter first"
+            "for others undistort the images with COLMAP's image_undistorter first"
         )
     if len(camera.params) != model.count:
         raise FileError(f"{where} has {len(camera.params)} camera parameters; {camera.model} has {model.count}")

@@ -88,7 +88,7 @@ def write_colmap(
     Args:
         folder: gets cameras.txt, images.txt and points3D.txt, and may hold older ones.
         cameras: one camera or a batch [F].
-        image_names: F paths of the pictures, relative to the folder of the pictures.
+        image_names: F paths of the images, relative to the folder of the images.
         points: [N, 3] of the scene, in the world of the cameras.
         colors: [N, 3], uint8 or floats in [0, 1]; grey without.
 

@@ -126,7 +126,7 @@ def read_cameras(
         format: name of a row of `FORMATS`; None: found by the name and, for text, by the content.
         intrinsics: fx, fy, cx, cy in pixels, for the formats without them: log, matrices, tum, rows. None: those of
             K.txt, KITTI's calib.txt or their like beside the poses, where there is one.
-        size: width and height of the pictures in pixels, for the formats without them: these and mvsnet, and for a
+        size: width and height of the images in pixels, for the formats without them: these and mvsnet, and for a
             transforms.json that does not have them.
         pixel_center: where `intrinsics`, or those of an MVSNet file, count the first pixel's centre: 0.5 (None), or
             0.0, to which 0.5 is added.
@@ -222,7 +222,7 @@ def find_formats(path: str | os.PathLike[str], name: str | None = None) -> list[
     for row in FORMATS:
         if row.has_lines(lines):
             return [row]
-    raise FileError(f"{WHAT} {file} is of no format that is recognised; say which it is with --camera_format, {_KNOWN}")
+    raise FileError(f"{WHAT} {file} is of no format that is recognised; name the format with --camera_format, {_KNOWN}")
 
 
 def _first_lines(file: Path) -> list[list[str]]:

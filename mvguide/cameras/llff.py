@@ -2,7 +2,7 @@
 
 Convention of the file: N rows of 17 numbers. The first 15 are a 3 x 5 matrix, row by row: three columns with the
 camera's axes down, right and backwards in the world, one with its centre, one with height, width and focal length in
-pixels; then the nearest and the farthest depth. The principal point is the middle of the picture. `_camera_to_world`
+pixels; then the nearest and the farthest depth. The principal point is the middle of the image. `_camera_to_world`
 turns the columns into OpenCV's right, down, forward and does nothing else.
 """
 
@@ -32,7 +32,7 @@ def read_llff(path: str | os.PathLike[str]) -> PosedImages:
         path: the file, or the folder that holds it.
 
     Returns:
-        The images with `bounds`. The file has no names: they are those of the pictures in the folder `images` beside
+        The images with `bounds`. The file has no names: they are those of the files in the folder `images` beside
         it, sorted, where there are as many; else the images are numbered and `folder` is None.
 
     Raises:
@@ -61,7 +61,7 @@ def read_llff(path: str | os.PathLike[str]) -> PosedImages:
         try:
             size = whole_pixels(width), whole_pixels(height)
         except ValueError as error:
-            raise FileError(f"{where} has a picture of {width:g} x {height:g}: {error}") from error
+            raise FileError(f"{where} has an image of {width:g} x {height:g}: {error}") from error
         intrinsics = (focal, focal, size[0] / 2, size[1] / 2)
         images.append(
             PosedImage(name, posed_camera(_camera_to_world(matrix), "camera_to_world", intrinsics, size, where))

@@ -38,9 +38,9 @@ def read_matrices(
 
     Args:
         path: a file, or a folder as 7-Scenes has it. From a folder the images come in the order of their names, and a
-            name is the file's without `.pose.txt`: the picture stands beside it.
-        intrinsics: fx, fy, cx, cy in pixels of the pictures.
-        size: width and height of the pictures.
+            name is the file's without `.pose.txt`: the image stands beside it.
+        intrinsics: fx, fy, cx, cy in pixels of the images.
+        size: width and height of the images.
         pixel_center: where the intrinsics put the first pixel's centre: 0.5, or 0.0 (0.5 is added).
         world_to_camera: the matrices are world_to_camera instead of camera_to_world.
 

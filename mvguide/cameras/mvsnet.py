@@ -2,7 +2,7 @@
 
 Convention of the file: after the word `extrinsic` four lines of world_to_camera with OpenCV axes (x right, y down,
 z forward), after `intrinsic` three lines of K, then depth_min, depth_interval and, in some, a count and depth_max. The
-size that K belongs to is not stored: it is often that of the depth map, not of the picture.
+size that K belongs to is not stored: it is often that of the depth map, not of the image.
 
 Where K counts the first pixel's centre is not agreed. Files made from COLMAP models count as mvguide does, from 0.5.
 DTU's training files look like a count from 0 at full size, scaled to 1/8 without care for the half pixel, which leaves
@@ -41,7 +41,7 @@ def read_mvsnet(path: str | os.PathLike[str], *, size: Size | None = None, pixel
 
     Args:
         path: a file, a folder with `*_cam.txt` or `00000000.txt`, or one with such a folder named cams.
-        size: width and height that K belongs to. DTU's training files: 160 x 128, a cut-out of the picture.
+        size: width and height that K belongs to. DTU's training files: 160 x 128, a cut-out of the image.
         pixel_center: where K puts the first pixel's centre: 0.5, or 0.0 (0.5 is added).
 
     Returns:

@@ -1,6 +1,6 @@
-"""What every camera reader returns: pictures with their cameras, and the checks that all readers share.
+"""What every camera reader returns: images with their cameras, and the checks that all readers share.
 
-Convention: whatever the file's own, a `PosedImage` has OpenCV axes, pixel centres at +0.5 and K for the picture's own
+Convention: whatever the file's own, a `PosedImage` has OpenCV axes, pixel centres at +0.5 and K for the image's own
 size, as in `mvguide.geometry.camera`. Each reader states its file's convention at its top and changes it in one place.
 """
 
@@ -22,7 +22,7 @@ from mvguide.geometry.lens import Lens
 
 WHAT = "camera file"
 MAX_SIDE = 1_000_000
-"""Pixels along the side of a picture: more is a damaged number."""
+"""Pixels along the side of an image: more is a damaged number."""
 
 Intrinsics = Sequence[float]
 """fx, fy, cx, cy in pixels."""
@@ -38,18 +38,18 @@ _SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".PNG", ".color.png", ".color.
 
 @dataclass(frozen=True, eq=False)
 class PosedImage:
-    """One picture of a camera file."""
+    """One image of a camera file."""
 
     name: str
     """As the file writes it: mostly a path relative to `PosedImages.folder`; a number where the file has no names."""
     camera: Camera
-    """One camera, float64, of the picture's own size: the pinhole part, to be used after `undistort` with `lens`."""
+    """One camera, float64, of the image's own size: the pinhole part, to be used after `undistort` with `lens`."""
     lens: Lens = field(default_factory=Lens)
-    """What bends the picture; all 0 for a pinhole."""
+    """What bends the image; all 0 for a pinhole."""
     depth_name: str | None = None
-    """Depth map of the picture, relative to the folder, where the file names one."""
+    """Depth map of the image, relative to the folder, where the file names one."""
     mask_name: str | None = None
-    """Mask of the picture, relative to the folder, where the file names one."""
+    """Mask of the image, relative to the folder, where the file names one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class PosedImages:
     bounds: Tensor | None = None
     """Nearest and farthest depth for each image, float64 [V, 2]."""
     folder: Path | None = None
-    """What the names of the pictures are relative to; None where the file names none."""
+    """What the names of the images are relative to; None where the file names none."""
     extra: dict[str, Any] = field(default_factory=dict)
     """The file's other entries, by its own names."""
 
@@ -79,11 +79,11 @@ class PosedImages:
         return [image.name for image in self.images]
 
     def trajectory(self) -> Camera:
-        """All cameras as one batch [V], float64. Raises InputError for pictures of unlike sizes."""
+        """All cameras as one batch [V], float64. Raises InputError for images of unlike sizes."""
         return stack([image.camera for image in self.images])
 
     def find_picture(self, index: int) -> Path | None:
-        """The picture of an image; None where it is not there or the file names none.
+        """The file of an image; None where it is not there or the file names none.
 
         Files may leave out its suffix (NeRF's own scenes, 7-Scenes' `.color.jpg`).
         """
@@ -94,28 +94,28 @@ class PosedImages:
         return next((picture for picture in pictures if is_file(picture)), None)
 
     def picture(self, index: int) -> Path:
-        """The picture of an image, as `find_picture`.
+        """The file of an image, as `find_picture`.
 
         Raises:
-            FileError: the file names no pictures, or the picture is not there.
+            FileError: the file names no images, or the image is not there.
         """
         name, found = self.images[index].name, self.find_picture(index)
         if self.folder is None:
-            raise FileError(f"image {name} of the camera file has no picture by name; give the pictures beside it")
+            raise FileError(f"the camera file names no file of image {name}; put the images beside it")
         if found is None:
-            raise FileError(f"picture {str(self.folder / name)!r} of the camera file does not exist; check the folder")
+            raise FileError(f"image {str(self.folder / name)!r} of the camera file does not exist; check the folder")
         return found
 
 
 def pictures_beside(file: Path, count: int) -> tuple[list[str], Path | None]:
-    """Names for the images of a camera file that has none: those of the pictures in the folder `images` beside it.
+    """Names for the images of a camera file that has none: those of the files in the folder `images` beside it.
 
     Args:
         file: the camera file.
         count: images in it.
 
     Returns:
-        The names, sorted, and the folder, where it holds as many pictures; else numbers, 00000 on, and None.
+        The names, sorted, and the folder, where it holds as many; else numbers, 00000 on, and None.
     """
     folder = file.absolute().parent / "images"
     entries = folder.iterdir() if is_folder(folder) else ()
@@ -179,7 +179,7 @@ def check_size(path: Path, what: str, size: Size | None) -> Size:
         InputError: missing, or no whole numbers of pixels.
     """
     if size is None:
-        raise InputError(f"{WHAT} {path} is {what}, which holds no picture size; give size=(width, height) in pixels")
+        raise InputError(f"{WHAT} {path} is {what}, which holds no image size; give size=(width, height) in pixels")
     try:
         width, height = (whole_pixels(value) for value in size)
     except (TypeError, ValueError, OverflowError):
@@ -214,7 +214,7 @@ def check_given(
         intrinsics = read_intrinsics(beside)
     if intrinsics is None:
         raise InputError(
-            f"{WHAT} {path} is {what}, which holds no intrinsics and no picture size; "
+            f"{WHAT} {path} is {what}, which holds no intrinsics and no image size; "
             "give intrinsics=(fx, fy, cx, cy) and size=(width, height) in pixels"
         )
     checked = check_size(path, what, size)
@@ -226,7 +226,7 @@ def check_given(
 
 
 def whole_pixels(value: Any) -> int:
-    """A side of a picture. Raises ValueError where it is no whole number from 1 to MAX_SIDE."""
+    """A side of an image. Raises ValueError where it is no whole number from 1 to MAX_SIDE."""
     number = float(value)
     if isinstance(value, bool) or not 1 <= number <= MAX_SIDE or number != int(number):
         raise ValueError(f"{value!r} is not a whole number of pixels from 1 to {MAX_SIDE}")

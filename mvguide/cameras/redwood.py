@@ -1,7 +1,7 @@
 """Redwood's `.log` trajectories, read and written.
 
 Convention of the file: for each camera one line of three ids (here frame, frame, frame + 1), then the four lines of
-camera_to_world with OpenCV axes (x right, y down, z forward). There is no place for intrinsics, size or picture names:
+camera_to_world with OpenCV axes (x right, y down, z forward). There is no place for intrinsics, size or image names:
 the caller gives intrinsics and size, and where they count the first pixel's centre. Nothing else changes.
 """
 
@@ -34,8 +34,8 @@ def read_log(
 
     Args:
         path: the file.
-        intrinsics: fx, fy, cx, cy in pixels of the pictures.
-        size: width and height of the pictures.
+        intrinsics: fx, fy, cx, cy in pixels of the images.
+        size: width and height of the images.
         pixel_center: where the intrinsics put the first pixel's centre: 0.5, or 0.0 (Open3D's, 0.5 is added).
 
     Returns:

@@ -2,7 +2,7 @@
 
 Convention of the file: 12 numbers a line are camera_to_world [3, 4], 16 are [4, 4], row by row, with OpenCV axes (x
 right, y down, z forward). There is no place for names and size. Intrinsics are the caller's or those of a file beside
-it (`mvguide.cameras.intrinsics_files`); the pictures are those of the folder `images`, where it holds as many.
+it (`mvguide.cameras.intrinsics_files`); the images are those of the folder `images`, where it holds as many.
 """
 
 import os
@@ -43,12 +43,12 @@ def read_rows(
 
     Args:
         path: the file, or a folder with `poses.txt` or `traj.txt`.
-        intrinsics: fx, fy, cx, cy in pixels of the pictures; None: those of the intrinsics file beside it.
-        size: width and height of the pictures.
+        intrinsics: fx, fy, cx, cy in pixels of the images; None: those of the intrinsics file beside it.
+        size: width and height of the images.
         pixel_center: where the intrinsics put the first pixel's centre: 0.5, or 0.0 (0.5 is added).
 
     Returns:
-        The images, named after the pictures in the folder `images` beside the file where there are as many, else by
+        The images, named after the files in the folder `images` beside the file where there are as many, else by
         their count, 00000 on, and then without a folder.
 
     Raises:

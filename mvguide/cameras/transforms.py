@@ -27,7 +27,7 @@ class Transforms:
     cameras: Camera
     """A batch of F cameras, float64."""
     image_names: list[str]
-    """F paths of pictures as the file writes them: relative to its folder, in NeRF's own scenes without the suffix."""
+    """F paths of images as the file writes them: relative to its folder, in NeRF's own scenes without the suffix."""
     extra: dict[str, Any] = field(default_factory=dict)
     """All other entries at the top of the file."""
 
@@ -46,7 +46,7 @@ def write_transforms(
     Args:
         path: the file, best named transforms.json; missing folders are made.
         cameras: one camera or a batch [F].
-        image_names: F paths of the pictures, relative to the file's folder.
+        image_names: F paths of the images, relative to the file's folder.
         extra: more entries for the top of the file, JSON types; nerfstudio ignores those that it does not know.
         frame_extra: F more entries, one for each frame: `mask_path`, `depth_file_path`, ...
 
@@ -88,14 +88,14 @@ def read_transforms(path: str | os.PathLike[str], *, size: tuple[int, int] | Non
 
     Args:
         path: the file, of nerfstudio or of NeRF's own scenes (`camera_angle_x`).
-        size: width and height of the pictures where the file does not have them; None: those of the first picture that
+        size: width and height of the images where the file does not have them; None: those of the first image that
             is there.
 
     Returns:
         Cameras of one size, names and other entries.
 
     Raises:
-        FileError: missing, damaged or incomplete; a lens with distortion or no pinhole; pictures of unlike sizes; a
+        FileError: missing, damaged or incomplete; a lens with distortion or no pinhole; images of unlike sizes; a
             singular, reflected or non-rigid matrix.
     """
     posed = read_posed_transforms(path, size=size)
@@ -104,10 +104,10 @@ def read_transforms(path: str | os.PathLike[str], *, size: tuple[int, int] | Non
         if bent:
             raise FileError(
                 f"camera file {path}, frame {index} has lens distortion ({', '.join(bent)}); "
-                "undistort its pictures first and set it to 0"
+                "undistort its images first and set it to 0"
             )
     sizes = sorted({(image.camera.width, image.camera.height) for image in posed.images})
     if len(sizes) > 1:
         listed = ", ".join(f"{w} x {h}" for w, h in sizes)
-        raise FileError(f"camera file {path} has pictures of unlike sizes ({listed}); resize them to one size first")
+        raise FileError(f"camera file {path} has images of unlike sizes ({listed}); resize them to one size first")
     return Transforms(posed.trajectory(), posed.names, posed.extra)

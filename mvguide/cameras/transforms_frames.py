@@ -43,7 +43,7 @@ def read_posed_transforms(path: str | os.PathLike[str], *, size: Size | None = N
 
     Args:
         path: the file, or the folder that holds it.
-        size: width and height of the pictures where the file does not have them; None: those of the first picture that
+        size: width and height of the images where the file does not have them; None: those of the first image that
             is there.
 
     Returns:
@@ -76,7 +76,7 @@ def read_posed_transforms(path: str | os.PathLike[str], *, size: Size | None = N
         else:
             size = size or _picture_size(file.parent, frames)
             if size is None:
-                raise FileError(f"{where} has no w and h, and its picture is not there; give the size of the pictures")
+                raise FileError(f"{where} has no w and h, and its image is not there; give the size of the images")
             own = size
         matrix = flip_axes(_matrix(frame.get("transform_matrix"), where))
         camera = posed_camera(matrix, "camera_to_world", _intrinsics(both, *own, where), own, where)
@@ -98,10 +98,10 @@ def _lens(entries: Mapping[str, Any], where: str) -> Lens:
     model = entries.get("camera_model", "OPENCV")
     if model not in _MODELS:
         raise FileError(
-            f"{where} has the camera model {model!r}; only pinhole cameras can be used, undistort its pictures first"
+            f"{where} has the camera model {model!r}; only pinhole cameras can be used, undistort its images first"
         )
     if _number(entries.get("k4", 0), "k4", where) != 0:
-        raise FileError(f"{where} has lens distortion (k4) beyond k1 k2 k3 p1 p2; undistort its pictures first")
+        raise FileError(f"{where} has lens distortion (k4) beyond k1 k2 k3 p1 p2; undistort its images first")
     return Lens(**{key: _number(entries.get(key, 0), key, where) for key in _LENS})
 
 
@@ -163,14 +163,14 @@ def _whole(value: Any, name: str, where: str) -> int:
 
 
 def _picture_size(folder: Path, frames: Sequence[Any]) -> tuple[int, int] | None:
-    """Width and height of the first picture that is there; NeRF's own scenes leave out the suffix `.png`."""
+    """Width and height of the first image that is there; NeRF's own scenes leave out the suffix `.png`."""
     for frame in frames:
         name = frame.get("file_path") if isinstance(frame, dict) else None
         for suffix in ("", ".png", ".jpg") if isinstance(name, str) and "\0" not in name else ():
             picture = folder / f"{name}{suffix}"
             if is_file(picture):
                 with (
-                    decoding(picture, "picture", "give a picture that opens in a viewer"),
+                    decoding(picture, "image", "give an image that opens in a viewer"),
                     open_picture(picture) as image,
                 ):
                     return image.size

@@ -1,7 +1,7 @@
 """TUM trajectories, read and written.
 
 Convention of the file: a line a camera, `timestamp tx ty tz qx qy qz qw`, camera_to_world with OpenCV axes (x right,
-y down, z forward); # starts a comment. It has no place for intrinsics, size or picture names: the caller gives
+y down, z forward); # starts a comment. It has no place for intrinsics, size or image names: the caller gives
 intrinsics and size, and where they count the first pixel's centre. Nothing else changes on the way.
 """
 
@@ -41,8 +41,8 @@ def read_tum(
 
     Args:
         path: the file.
-        intrinsics: fx, fy, cx, cy in pixels of the pictures.
-        size: width and height of the pictures.
+        intrinsics: fx, fy, cx, cy in pixels of the images.
+        size: width and height of the images.
         pixel_center: where the intrinsics put the first pixel's centre: 0.5, or 0.0 (0.5 is added).
 
     Returns:

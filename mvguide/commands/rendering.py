@@ -1,9 +1,12 @@
 """``mvguide render``, ``mvguide decode`` and ``mvguide demo``."""
 
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 
+from mvguide.backbones.acceleration import AccelerationOptions
+from mvguide.backbones.context_parallel import leads, one_voice
 from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import EMBEDDED, choose_device
 from mvguide.commands.job import read_job
@@ -35,7 +38,7 @@ STAGES = {
 }
 """Stages of a render, and how many denoising steps of the embedded model each takes, roughly."""
 
-KEPT = ("dtype", "variant", "chunk")
+KEPT = ("dtype", "variant", "chunk", "vae_tiling")
 """Settings of a render that hold for decoding it later, unless others are given."""
 
 DECODE_STAGES = {"reading": 1, "loading the model": 4, "decoding": 10, "writing": 3}
@@ -45,10 +48,11 @@ FULL_SIZE = "stabilityai/stable-video-diffusion-img2vid-xt --variant fp16"
 
 def render(config: RenderConfig, path: Camera | None = None) -> Result:
     """Render a camera move and write the result folder; ``path`` are F cameras in place of those of the settings."""
-    bar = JobBar(STAGES, config.quiet)
+    leading = leads(config.context_parallel)
+    bar = JobBar(STAGES, config.quiet or not leading)
     try:
-        with claim_folder(config.out):
-            return _render(config, path, speaker(config.quiet), bar)
+        with one_voice(config.context_parallel), claim_folder(config.out) if leading else nullcontext():
+            return _render(config, path, speaker(config.quiet or not leading), bar)
     finally:
         bar.close()
 
@@ -72,6 +76,8 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     table = job.table(context)
     if table is not None and table.source.startswith("calibrated"):
         say(table.source)
+    if config.cache_file is not None and not is_file(Path(config.cache_file)):
+        say(f"cache mag: this run measures the model and skips nothing; later runs skip by {config.cache_file}")
     left = len(context.schedule) - (0 if found is None else found.index)
     bar.begin("denoising", left)
     if not left:
@@ -80,18 +86,21 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     try:
         result = job.sample(context, table, watch=bar.watch)
     except DecodeError as error:
+        if not leads(config.context_parallel):
+            raise
         error.run.save_latents(Path(config.out) / LATENTS, command)
         words = f"mvguide decode {quote(config.out)} --chunk 1"
         raise DecodeError(f"{error}: decode them with {words}, or on another device: --device cpu", error.run) from None
     bar.begin("writing")
-    result.save(
-        config.out,
-        fps=config.fps,
-        command=command,
-        keep_latents=config.save_latents,
-        warnings=warnings,
-        made_by=command_line("render", replace(config, resume=False)),
-    )
+    if leads(config.context_parallel):
+        result.save(
+            config.out,
+            fps=config.fps,
+            command=command,
+            keep_latents=config.save_latents,
+            warnings=warnings,
+            made_by=command_line("render", replace(config, resume=False)),
+        )
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
     say(f"wrote {config.out}/: look at report.html first; the video is video.mp4")
@@ -152,6 +161,7 @@ def _decode(config: DecodeConfig, say: Say, bar: JobBar) -> Result:
             variant=config.variant or before.variant,
             # The network is not needed: it waits in memory.
             offload="model" if offload == "none" and device.type != "cpu" else offload,
+            acceleration=AccelerationOptions(vae_tiling=config.vae_tiling or before.vae_tiling),
         )
         bar.begin("decoding")
         try:

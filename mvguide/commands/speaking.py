@@ -7,6 +7,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from mvguide.config.input_options import InputConfig
+from mvguide.config.manual import styled
 from mvguide.config.plan_options import PlanConfig
 from mvguide.diffusion.sampler import Progress
 from mvguide.errors import InputError
@@ -20,7 +21,9 @@ def speaker(quiet: bool, stream: TextIO | None = None) -> Say:
 
     def say(text: str) -> None:
         if not quiet:
-            tqdm.write(text, file=stream or sys.stderr)
+            to = stream or sys.stderr
+            before, found, after = text.partition("warning:")
+            tqdm.write(styled(found, "yellow", to) + after if found and not before else text, file=to)
 
     return say
 
@@ -28,7 +31,8 @@ def speaker(quiet: bool, stream: TextIO | None = None) -> Say:
 class JobBar:
     """One bar for a whole job, from its first second: it names the stage, and counts denoising steps one by one.
 
-    The other stages count as so many steps as they take, roughly, so that the bar moves evenly.
+    The other stages count as so many steps as they take, roughly, so that the bar moves evenly. Where standard error
+    is no terminal, a line for each stage and each quarter of the steps takes the place of the bar.
 
     Args:
         stages: name -> steps it counts for.
@@ -37,9 +41,10 @@ class JobBar:
 
     def __init__(self, stages: dict[str, int], quiet: bool) -> None:
         self.stages, self.begun, self.before = dict(stages), "", 0
+        self.as_lines = not quiet and not sys.stderr.isatty()
         self.bar = tqdm(
             total=sum(stages.values()),
-            disable=quiet,
+            disable=quiet or self.as_lines,
             bar_format="{desc:<24} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             leave=False,
         )
@@ -53,12 +58,21 @@ class JobBar:
         self.begun, self.bar.n = stage, self.before
         self.bar.set_postfix_str("", refresh=False)
         self.bar.set_description_str(stage)
+        if self.as_lines:
+            print(stage, file=sys.stderr, flush=True)
 
     def watch(self, progress: Progress) -> None:
         """Count a denoising step; after the last one comes decoding."""
-        self.bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
+        sigma, done, steps = (
+            f"sigma {float(progress.step.sigma_next):.3g}",
+            progress.step.index + 1,
+            progress.step.num_steps,
+        )
+        self.bar.set_postfix_str(sigma, refresh=False)
         self.bar.update()
-        if progress.step.index + 1 == progress.step.num_steps:
+        if self.as_lines and done * 4 // steps > (done - 1) * 4 // steps:
+            print(f"{self.begun}: step {done} of {steps}, {sigma}", file=sys.stderr, flush=True)
+        if done == steps:
             self.begin("decoding")
 
     def close(self) -> None:

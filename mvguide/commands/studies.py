@@ -25,7 +25,7 @@ def make_study(config: SearchConfig, say: Say) -> Study:
         ConfigError: no scenes, or Optuna is not installed.
     """
     if not config.scenes:
-        raise ConfigError("objective 'score' has nothing to compare with; name scenes with held-out pictures: --scenes")
+        raise ConfigError("objective 'score' has nothing to compare with; name scenes with held-out images: --scenes")
     check_optuna()
     pipe: MultiViewPipeline | None = None
     scenes: list[tuple[Job, Context, HeldOut]] = []

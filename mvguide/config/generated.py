@@ -30,10 +30,10 @@ def options_of(
     for name, entry in table.items():
         documented = {param.arg_name: param.description or "" for param in parse(entry.__doc__ or "").params}
         types = get_type_hints(entry.__init__ if inspect.isclass(entry) else entry)
-        for option in inspect.signature(entry).parameters:
+        for option, parameter in inspect.signature(entry).parameters.items():
             if option not in skip:
                 hints.setdefault(option, _written(types[option]))
-                text = _plain(documented.get(option, ""))
+                text = _plain(documented.get(option, "")) + _default(parameter.default)
                 helps.setdefault(option, {}).setdefault(text, []).append(name)
 
     def decorate(settings: type[T]) -> type[T]:
@@ -42,7 +42,10 @@ def options_of(
         fields += [(name, Union[hint, None], field(default=None)) for name, hint in hints.items()]  # noqa: UP007
         made = make_dataclass(settings.__name__, fields, bases=(settings,), frozen=settings.__dataclass_params__.frozen)  # type: ignore[attr-defined]
         lines = [
-            f"        {option}: " + "; ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
+            f"        {option}: "
+            + "; ".join(
+                text if set(names) == set(table) else f"{', '.join(names)}: {text}" for text, names in texts.items()
+            )
             for option, texts in helps.items()
         ]
         made.__doc__ = (settings.__doc__ or "").rstrip() + "\n" + "\n".join(lines) + "\n    "
@@ -58,6 +61,18 @@ def _written(hint: Any) -> Any:
     if hint in _PLAIN or not members:
         return hint
     return Union[tuple(members)]  # noqa: UP007
+
+
+def written_value(value: Any) -> str:
+    """A default as a command line gives it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _default(value: Any) -> str:
+    """The default of an entry's option, for its help."""
+    return "" if value in (inspect.Parameter.empty, None) else f" (default: {written_value(value)})"
 
 
 def _plain(text: str) -> str:

@@ -1,10 +1,11 @@
-"""Input pictures and the camera path: the settings of every command that reads pictures.
+"""Input images and the camera path: the settings of every command that reads images.
 
-The records are those of :func:`mvguide.load_views`. A command's settings are all of them at once.
+The records are those of :func:`mvguide.load_views`. A command's settings are all of them at once. ``heading`` is where
+``--help`` and the reference list the options of a record (:mod:`mvguide.config.manual`).
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from mvguide.config.generated import options_of
 from mvguide.geometry.trajectory import TRAJECTORIES
@@ -13,17 +14,19 @@ from mvguide.geometry.trajectory import TRAJECTORIES
 @options_of(TRAJECTORIES, kinds=("views", "still", "file"), skip=("camera", "num_frames", "target_depth"))
 @dataclass
 class TrajectoryOptions:
-    """The camera path. Lengths are shares of the target depth, angles degrees; unset values take the kind's default.
+    """Camera path. Lengths are shares of the target depth, angles degrees; unset values take the kind's default.
 
     Args:
-        kind: if unset, views for several posed pictures, still for a video that is not stopped, else orbit.
-            orbit, ellipse and spiral move around the point at target_depth; dolly, truck and pedestal move straight;
-            pan, tilt, roll and zoom stay in place; views runs from view to view; still does not move; file follows a
-            camera file.
-        file: cameras to follow, in any format that --cameras reads. Where the pictures have cameras of their own it
-            is in their world; else the path is moved so that it starts at the picture.
+        kind: kind of the camera path; if unset, views for several posed images, still for a video that is not stopped,
+            else orbit. orbit, ellipse and spiral move around the point at target_depth; dolly, truck and pedestal move
+            straight; pan, tilt, roll and zoom stay in place; views runs from view to view; still does not move; file
+            follows a camera file.
+        file: camera file to follow, in any format that --cameras reads. Where the images have cameras of their own it
+            is in their world; else the path is moved so that it starts at the image.
         target_depth: depth of the point on the optical axis that the path is measured by; the median depth if unset.
     """
+
+    heading: ClassVar[str] = "path"
 
     kind: str | None = None
     file: str | None = None
@@ -37,13 +40,13 @@ class TrajectoryOptions:
 
 @dataclass
 class ViewOptions:
-    """One of several pictures.
+    """One of several images.
 
     Args:
-        image: the picture.
-        depth: its depth map.
+        image: image file.
+        depth: depth map of the image.
         fov: horizontal field of view in degrees.
-        intrinsics: [fx, fy, cx, cy] in pixels of the picture, instead of fov.
+        intrinsics: fx, fy, cx, cy in pixels of the image, instead of fov.
         camera_to_world: 4 x 4 matrix, rows; OpenCV axes (x right, y down, z forward).
     """
 
@@ -56,23 +59,25 @@ class ViewOptions:
 
 @dataclass
 class SourceOptions:
-    """Where the pictures and their cameras are.
+    """Where the images and their cameras are.
 
     Args:
-        scene: a scene file (YAML with these settings; its paths start at its folder), or a nerfstudio or COLMAP
-            folder, which is the same as --cameras.
-        image: one picture (any format that Pillow reads; grey, RGBA, 16-bit and rotated ones come out right).
-        views: several pictures of a still scene, each with its camera: image, depth, fov or intrinsics,
+        scene: scene file (YAML with these settings; its paths start at its folder) or name of a packaged scene; a
+            nerfstudio or COLMAP folder is read as with --cameras.
+        image: one image (any format that Pillow reads; grey, RGBA, 16-bit and rotated ones come out right).
+        views: several images of a still scene, each with its camera: image, depth, fov or intrinsics,
             camera_to_world.
-        cameras: camera file or folder that names the pictures (transforms.json, COLMAP, LLFF, MVSNet, 7-Scenes) or
+        cameras: camera file or folder that names the images (transforms.json, COLMAP, LLFF, MVSNet, 7-Scenes) or
             holds their cameras in order (.log, TUM, KITTI), then with --images.
-        images: folder of the pictures of a camera file, where that does not name them or they are elsewhere: paired by
+        images: folder of the images of a camera file, where that does not name them or they are elsewhere: paired by
             name, or by order where no name is the same.
-        use: which pictures of the camera file, or of views, are the views, by name or number from 0; all by default.
-        video: a film, or a folder of its frames, with a depth map for each.
-        moment: video: stop time at this frame (negative: from the end) and move the camera through it.
-        fill: video: so many neighbouring frames on each side fill holes where nothing moved.
+        use: images of the camera file, or of views, that are the input views, by name or number from 0; all by default.
+        video: one video, or a folder of its frames, with a depth map for each frame.
+        moment: frame of the video at which time stops (negative: from the end), while the camera moves.
+        fill: number of neighbouring frames of the video, on each side, that fill holes where nothing moved.
     """
+
+    heading: ClassVar[str] = "inputs"
 
     scene: str | None = None
     image: str | None = None
@@ -90,17 +95,21 @@ class DepthFileOptions:
     """Depth maps from files: where they are, and what their numbers mean.
 
     Args:
-        depth: depth map (.npy, .npz, .pfm, .png, .tif, .exr); for several pictures a folder, or a path with {stem} in
-            place of the picture's name.
+        depth: depth map (.npy, .npz, .pfm, .png, .tif, .exr); for several images a folder, or a path with {stem} in
+            place of the image's name.
         depth_unit: scene units for one stored unit, such as 0.001 for millimetres.
-        depth_offset: added after the unit.
-        depth_kind: depth or disparity (inverse depth); unset = depth, refused if it looks inverse.
+        depth_offset: number added to the depth after depth_unit.
+        depth_kind: kind of the stored values, depth or disparity (inverse depth); if unset, depth, which is refused
+            where it looks inverse.
         depth_invalid: stored value that means "no data", besides 0.
-        depth_baseline: for stereo disparity: distance of the two cameras, scene units.
-        depth_focal: for stereo disparity: focal length in pixels of the disparity map.
-        background: what is infinitely far, and warped along rather than left a hole: white or another colour as
-            '#rrggbb' (where no file gives depth), alpha (what is transparent), or far (all that has no depth).
+        depth_baseline: distance of the two cameras of stereo disparity, in scene units.
+        depth_focal: focal length of stereo disparity, in pixels of the disparity map.
+        background: part of the image that is infinitely far, and is warped along rather than left a hole: white or
+            another colour as '#rrggbb' (where no file gives depth), alpha (what is transparent), or far (all that has
+            no depth).
     """
+
+    heading: ClassVar[str] = "depth"
 
     depth: str | None = None
     depth_unit: float = 1.0
@@ -114,17 +123,19 @@ class DepthFileOptions:
 
 @dataclass
 class DepthOptions(DepthFileOptions):
-    """Depth of every picture: from files, or made where these are missing, and brought to the scale of the cameras.
+    """Depth of every image: from files, or made where these are missing, and brought to the scale of the cameras.
 
     Args:
-        depth_source: where depth comes from that --depth and the camera file do not give: auto (a depth model that is
-            on this machine, else a plane sweep of posed pictures), file (nowhere), model or sweep.
-        depth_model: depth model for it, a folder or hub id; unset = depth-anything/Depth-Anything-V2-Small-hf.
-        depth_align: what gives estimated and relative depth its scale: auto (the first of these that is there), points
-            (the camera file's sparse points), bounds (LLFF's), view (depth of another posed picture), sweep (a plane
-            sweep of posed pictures), or none.
-        depth_center: scale the depth so that the middle of the picture is at this distance, scene units.
+        depth_source: source of depth that --depth and the camera file do not give: auto (a depth model that is on this
+            machine, else a plane sweep of posed images), file (none), model or sweep.
+        depth_model: depth model, a folder or hub id; depth-anything/Depth-Anything-V2-Small-hf if unset.
+        depth_align: source of the scale of estimated and relative depth: auto (the first of these that is there),
+            points (the camera file's sparse points), bounds (LLFF's), view (depth of another posed image), sweep (a
+            plane sweep of posed images), or none.
+        depth_center: distance that the middle of the image is scaled to, in scene units.
     """
+
+    heading: ClassVar[str] = "depth"
 
     depth_source: str = "auto"
     depth_model: str | None = None
@@ -134,16 +145,18 @@ class DepthOptions(DepthFileOptions):
 
 @dataclass
 class LensOptions:
-    """Field of view or intrinsics of the pictures, where no camera file has them.
+    """Field of view or intrinsics of the images, where no camera file has them.
 
     Args:
         fov: horizontal field of view in degrees; 60 if intrinsics are not given either.
-        intrinsics: [fx, fy, cx, cy] in pixels of the picture, instead of fov.
-        pixel_center: where the given cx, cy put the first pixel's centre; 0.5 (COLMAP, nerfstudio), 0.0 (OpenCV).
-        camera_size: [width, height] that the intrinsics of the camera file are for, where that is not the picture.
-        camera_format: of the camera file, where it is not found by name or content: transforms, colmap, llff, matrices,
-            mvsnet, log, tum or rows (12 or 16 numbers a line, as KITTI has them).
+        intrinsics: fx, fy, cx, cy in pixels of the image, instead of fov.
+        pixel_center: position of the first pixel's centre in the given cx, cy: 0.5 (COLMAP, nerfstudio), 0.0 (OpenCV).
+        camera_size: width and height that the intrinsics of the camera file are for, where the image has another size.
+        camera_format: format of the camera file, where its name and content do not show it: transforms, colmap, llff,
+            matrices, mvsnet, log, tum or rows (12 or 16 numbers a line, as KITTI has them).
     """
+
+    heading: ClassVar[str] = "cameras"
 
     fov: float | None = None
     intrinsics: list[float] | None = None
@@ -154,14 +167,17 @@ class LensOptions:
 
 @dataclass
 class CropOptions:
-    """Resizing and cropping of every picture, before anything else.
+    """Resizing and cropping of every image, before anything else.
 
     Args:
-        resize: [width, height] to bring every picture to first, its camera and depth with it.
-        crop: [left, top, width, height] to cut out of every picture after that, its camera and depth with it.
-        already_cropped: cameras and depths are of the resized and cropped picture already (as DTU's are): resize and
-            crop the pictures alone.
+        resize: width and height that every image is brought to first, its camera and depth with it.
+        crop: left, top, width and height of the part that is cut out of every image after that, its camera and depth
+            with it.
+        already_cropped: resize and crop the images alone, because cameras and depths are of the cropped image already
+            (as DTU's are).
     """
+
+    heading: ClassVar[str] = "inputs"
 
     resize: list[int] | None = None
     crop: list[int] | None = None
@@ -169,36 +185,69 @@ class CropOptions:
 
 
 @dataclass
-class InputConfig(SourceOptions, DepthOptions, LensOptions, CropOptions):
-    """Input pictures, the camera path, and the size of the video.
+class VideoOptions:
+    """The video that is written: length, size and speed.
 
     Args:
-        trajectory: the camera path.
-        num_frames: frames of the video; the model's own number if unset.
-        width: of the video; with height unset, follows the picture's shape.
-        height: of the video.
-        hole_radius: grow holes by this many pixels; 0 if unset.
+        num_frames: number of frames of the video; the model's own if unset.
+        width: width of the video in pixels; the model's own size, in the image's shape, if unset.
+        height: height of the video in pixels, given together with width.
         fps: frames per second, for the model and the video file.
-        model: tiny (embedded), a folder in diffusers layout, or a hub id; preview asks it for its size only.
         quiet: print nothing but errors.
     """
 
-    trajectory: TrajectoryOptions = field(default_factory=TrajectoryOptions)
+    heading: ClassVar[str] = "output"
+
     num_frames: int | None = None
     width: int | None = None
     height: int | None = None
-    hole_radius: int | None = None
     fps: int = 7
-    model: str = "tiny"
     quiet: bool = False
 
 
 @dataclass
+class HoleOptions:
+    """Holes of the warps, which nothing guides.
+
+    Args:
+        hole_radius: number of pixels that holes are grown by; 0 if unset.
+    """
+
+    heading: ClassVar[str] = "guidance"
+
+    hole_radius: int | None = None
+
+
+@dataclass
+class InputConfig(VideoOptions, HoleOptions, LensOptions, DepthOptions, CropOptions, SourceOptions):
+    """Input images, the camera path, and the size of the video.
+
+    Args:
+        trajectory: camera path.
+        model: video diffusion model: tiny (embedded), a folder in diffusers layout, or a hub id; preview asks it for
+            its size only.
+    """
+
+    heading: ClassVar[str] = "model"
+
+    trajectory: TrajectoryOptions = field(default_factory=TrajectoryOptions)
+    model: str = "tiny"
+
+
+@dataclass
 class PreviewConfig(InputConfig):
-    """Show what a camera move will see of the pictures, and what is wrong with it; no model is loaded.
+    """Show what a camera move will see of the images, and list problems and how to fix them; no model is loaded.
 
     Args:
         out: folder for warps.mp4, sheet.png, path.png and preview.json.
     """
+
+    heading: ClassVar[str] = "output"
+    first: ClassVar[str] = "image cameras video depth fov trajectory.kind trajectory.degrees num_frames model out"
+    examples: ClassVar[tuple[str, ...]] = (
+        "mvguide preview --image photo.jpg --depth depth.npy --trajectory orbit --trajectory.degrees 10",
+        "mvguide preview --cameras transforms.json --trajectory views --out out/look",
+        "mvguide preview --scene two_views",
+    )
 
     out: str = "out/preview"

@@ -6,6 +6,7 @@ the scene file, then the preset, then the default of the class.
 
 import re
 import sys
+from argparse import SUPPRESS, Action, HelpFormatter
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from jsonargparse import ArgumentParser, Namespace
 
 from mvguide.config.input_options import InputConfig, SourceOptions
+from mvguide.config.manual import help_text
 from mvguide.config.presets import preset_settings
 from mvguide.decoding import check_readable, check_yaml, decoding, is_file, is_folder, packaged_folder
 from mvguide.errors import FileError, InputError
@@ -28,7 +30,13 @@ _PATHS = ("image", "cameras", "images", "video", "depth", "trajectory.file")
 
 
 class Parser(ArgumentParser):
-    """A parser whose every complaint is one line and exit code 2."""
+    """A parser whose every complaint is one line and exit code 2, and whose help is that of :func:`help_text`."""
+
+    settings: type
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """The options that matter most, the names of the others, and examples."""
+        return help_text(self, self.settings, everything=False)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the complaint in one sentence, with the way to the manual; or raise it as InputError."""
@@ -46,6 +54,14 @@ class Parser(ArgumentParser):
             near = get_close_matches(unknown[1], known, n=1, cutoff=0.75)
             return f"there is no option {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
         return one_line(message)
+
+
+class _HelpAll(Action):
+    """``--help-all``: describe every option."""
+
+    def __call__(self, parser: Any, *_: Any) -> NoReturn:
+        print(help_text(parser, parser.settings, everything=True), end="")
+        raise SystemExit(0)
 
 
 def one_line(message: str) -> str:
@@ -66,7 +82,16 @@ def make_parser(settings: type, prog: str = "mvguide", positional: tuple[str, st
     """
     # Options are not completed from their beginnings: a misspelt one is refused, with the one that was meant.
     parser = Parser(prog=prog, description=(settings.__doc__ or "").splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file with settings; later options override it")
+    parser.settings = settings
+    parser.add_argument("--help-all", action=_HelpAll, nargs=0, default=SUPPRESS, help="describe every option and exit")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="YAML file with settings, or name of a packaged one; later options override it",
+    )
+    for action in parser._actions:
+        if action.dest == "print_config":
+            action.help = "print the settings that the options make, as YAML, and exit"
     switches = [field.name for field in fields(settings) if field.type is bool and field.default is False]
     parser.add_class_arguments(settings, skip={*switches, *(positional or ())[:1]})
     if positional is not None:
@@ -94,10 +119,14 @@ def _expanded(parser: Parser, settings: type, words: Sequence[str]) -> list[str]
     lists = {
         f"--{field.name}": "str" not in str(field.type) for field in fields(settings) if "list[" in str(field.type)
     }
+    scene_alone = "--scene" not in known and any(action.dest == "scene" for action in parser._actions)
     found: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
+        if scene_alone and word.partition("=")[0] == "--scene":  # as other commands take it
+            rest[:0] = [word.partition("=")[2]] if "=" in word else []
+            continue
         follows = list(takewhile(lambda text: not text.startswith("--"), rest))
         if word in lists and follows and not follows[0].startswith(("[", "null")):
             items = list(takewhile(_is_number, follows)) if lists[word] else follows
@@ -168,11 +197,11 @@ def _fill(parser: Parser, settings: type[T], given: Namespace) -> T:
 
 
 def _scene(given: Namespace) -> Namespace:
-    """Settings of the scene; a folder, or a file that is no YAML, is a camera file that names its pictures."""
+    """Settings of the scene; a folder, or a file that is no YAML, is a camera file that names its images."""
     scene = str(given["scene"])
     for name in SOURCES:
         if given.get(name) is not None:
-            raise InputError(f"--scene and --{name} were given; the scene says what the pictures are, drop one")
+            raise InputError(f"--scene and --{name} were given; the scene names the images, so drop one")
     path = Path(scene)
     if not is_file(path) and not is_folder(path):
         path = packaged_scene_files().get(scene, path)

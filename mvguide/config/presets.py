@@ -1,8 +1,8 @@
 """Presets: settings of known methods, as defaults that anything given overrides.
 
-``nvs_solver_dgs`` and ``nvs_solver_post`` are the released NVS-Solver scripts for one picture. For videos they have
+``nvs_solver_dgs`` and ``nvs_solver_post`` are the released NVS-Solver scripts for one image. For videos they have
 floor 0.6. Not repeated: latents of targets divided by 5.6 instead of the VAE's own factor, the gradient on four fixed
-tiles, each normalised by itself, and its network half with the picture but without its embedding.
+tiles, each normalised by itself, and its network half with the image but without its embedding.
 """
 
 from typing import Any

@@ -169,7 +169,7 @@ def apply_line(relative: Depth, scale: float, shift: float, kind: DepthKind) -> 
 
 
 def align_center(depth: Depth, distance: float) -> Alignment:
-    """Scale that puts the middle of the picture at a distance: the median of the middle 5 % of rows and columns.
+    """Scale that puts the middle of the image at a distance: the median of the middle 5 % of rows and columns.
 
     Args:
         depth: the map.

@@ -1,6 +1,6 @@
 """Matching cost of planes of constant depth, and the choice of one plane a pixel: the inside of `plane_sweep`.
 
-Convention: pixel centres at +0.5, so a picture spans [0, W] x [0, H], which is also how `grid_sample` counts with
+Convention: pixel centres at +0.5, so an image spans [0, W] x [0, H], which is also how `grid_sample` counts with
 `align_corners=False`. A plane is given by its disparity w = 1/z in the reference camera.
 """
 
@@ -71,7 +71,7 @@ def look_up(image: Tensor, pixels: Tensor, ratio: Tensor, mode: str = "bilinear"
 def ncc(image: Tensor, others: Tensor, radius: int) -> Tensor:
     """Zero-mean normalised cross-correlation over (2 radius + 1)^2 windows, summed over the channels, in [-1, 1].
 
-    sum cov(a, b) / sqrt((sum var a + noise) (sum var b + noise)); what lies outside the picture is not counted.
+    sum cov(a, b) / sqrt((sum var a + noise) (sum var b + noise)); what lies outside the image is not counted.
 
     Args:
         image: [C, H, W] in [0, 1].
@@ -193,7 +193,7 @@ def best_plane(cost: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean(values: Tensor, radius: int) -> Tensor:
-    """Mean over the window, of the pixels inside the picture only."""
+    """Mean over the window, of the pixels inside the image only."""
     size = 2 * radius + 1
     across = functional.avg_pool2d(values, (1, size), stride=1, padding=(0, radius), count_include_pad=False)
     return functional.avg_pool2d(across, (size, 1), stride=1, padding=(radius, 0), count_include_pad=False)

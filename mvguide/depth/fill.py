@@ -1,4 +1,4 @@
-"""Fill the holes of a map from its known pixels, led by the picture's colours."""
+"""Fill the holes of a map from its known pixels, led by the image's colours."""
 
 import torch
 from torch import Tensor

@@ -37,7 +37,7 @@ class DisparityEvidence:
         """The strongest evidence, in words that end a sentence starting with "because"."""
         if self.is_certain:
             return f"{self.negative:.1%} of its values are negative"
-        parts = [f"values {'grow' if self.row_correlation > 0 else 'fall'} towards the bottom of the picture"]
+        parts = [f"values {'grow' if self.row_correlation > 0 else 'fall'} towards the bottom of the image"]
         if self.fading is not None and self.fading > 0.3:
             parts.insert(0, "values fade smoothly to 0")
         if self.straightness is not None and self.straightness > 0.5:
@@ -51,9 +51,9 @@ def looks_like_disparity(values: np.ndarray) -> bool:
     Values below 0 are certain evidence, and `read_depth` refuses them as depth in any case. The rest is soft: a caller
     that gets True should ask for the kind to be declared, and trust the declaration. Strong means either of
 
-    * values fade to an exact 0 (more than 0.3 of its border) and grow down the picture (correlation above 0.2): a sky
+    * values fade to an exact 0 (more than 0.3 of its border) and grow down the image (correlation above 0.2): a sky
       in inverse depth. Holes of real depth have hard edges;
-    * `row_correlation + 2 (straightness - 1/2) > 0.9`: values grow down the picture *and* flat surfaces are straight in
+    * `row_correlation + 2 (straightness - 1/2) > 0.9`: values grow down the image *and* flat surfaces are straight in
       them.
 
     Args:
@@ -67,11 +67,11 @@ def disparity_evidence(values: np.ndarray) -> DisparityEvidence:
 
     * negative: relative inverse depth is known up to a shift, so it may be below 0. Depth may not.
     * fading: inverse depth runs smoothly into the 0 of the sky; depth jumps from its smallest value to "no data".
-    * row_correlation: in most pictures what is lower is nearer, so depth falls with the row and inverse depth grows.
+    * row_correlation: in most images what is lower is nearer, so depth falls with the row and inverse depth grows.
     * straightness: a plane `n . X = c` seen by a pinhole camera has `1/z = n . K^-1 (u, v, 1) / c`: inverse depth is
       affine in the pixel, depth is not. For three pixels in a line at equal steps with values a, b, c that means
       b = (a+c)/2 for inverse depth and b = 2ac/(a+c) for depth. Each triple with b near one of the two means is a vote
-      (steps of 4 % and 8 % of the picture; a and c at least 10 % apart).
+      (steps of 4 % and 8 % of the image; a and c at least 10 % apart).
 
     Args:
         values: [H, W], as stored; 0 and values that are not finite may stand for no data.

@@ -16,7 +16,7 @@ from mvguide.files.depth_formats import read_stored
 DepthKind = Literal["depth", "disparity"]
 
 MOST_ENLARGED = 16.0
-"""A map is enlarged to the picture by so much at most: a pixel of more would stand for too much of the picture."""
+"""A map is enlarged to the image by so much at most: a pixel of more would stand for too much of the image."""
 
 _ADVICE = "if it is inverse depth, declare it with --depth_kind disparity"
 
@@ -130,7 +130,7 @@ def read_depth(
         invalid: one more stored value that means "no data"; may be NaN.
         median_depth: scene units; for relative disparity only, 1 by default.
         baseline: distance of the two cameras, scene units.
-        focal: focal length in pixels of this map, not of a picture of another size.
+        focal: focal length in pixels of this map, not of an image of another size.
 
     Returns:
         `Depth` of the file's size; metric but for relative inverse depth.
@@ -197,7 +197,7 @@ def _check_stereo(
         given, lacking = ("baseline", "focal") if focal is None else ("focal", "baseline")
         raise InputError(f"{given} was given without {lacking}; stereo disparity needs both, relative disparity none")
     if kind != "disparity":
-        raise InputError(f"baseline and focal belong to stereo disparity, but depth_kind is {kind!r}; say 'disparity'")
+        raise InputError(f"baseline and focal belong to stereo disparity, but depth_kind is {kind!r}; use 'disparity'")
     if not (0 < baseline < math.inf and 0 < focal < math.inf):
         raise InputError(f"baseline is {baseline:g} and focal {focal:g}; both must be above 0 (scene units, pixels)")
     if median_depth is not None:
@@ -231,7 +231,7 @@ def _known(stored: np.ndarray, path: str | os.PathLike[str], is_relative: bool, 
     share = float(np.isnan(stored[known]).mean()) if known.any() else 0.0
     if share > 0:
         raise FileError(
-            f"depth map {path} is NaN in {share:.1%} of its pixels; if that means no data, say --depth_invalid nan"
+            f"depth map {path} is NaN in {share:.1%} of its pixels; if that means no data, use --depth_invalid nan"
         )
     if np.isneginf(stored[known]).any():
         raise FileError(f"depth map {path} holds -infinity; write no data as 0")
@@ -256,19 +256,19 @@ def _check_depth(depth: np.ndarray, known: np.ndarray, path: str | os.PathLike[s
         if evidence.is_strong:
             raise FileError(
                 f"depth map {path} looks like inverse depth, because {evidence}; {_ADVICE}; "
-                "if its values really are distances, say --depth_kind depth"
+                "if its values really are distances, use --depth_kind depth"
             )
 
 
 def fit_depth(depth: Depth, width: int, height: int) -> Depth:
-    """A depth map of the picture's size: resized where the shapes agree, refused where it shows something else.
+    """A depth map of the image's size: resized where the shapes agree, refused where it shows something else.
 
     `Depth.enlarged` of the result has how much larger it became.
 
     Args:
         depth: the map.
-        width: of the picture.
-        height: of the picture.
+        width: of the image.
+        height: of the image.
 
     Returns:
         `Depth` [height, width]; the map itself where it has that size.
@@ -279,18 +279,18 @@ def fit_depth(depth: Depth, width: int, height: int) -> Depth:
     """
     if (depth.width, depth.height) == (width, height):
         return depth
-    # Rounding may have cost a pixel of the smaller of the two, which is `scale` pixels of the picture.
+    # Rounding may have cost a pixel of the smaller of the two, which is `scale` pixels of the image.
     scale = min(width / depth.width, height / depth.height)
     if abs(width - depth.width * scale) > max(1.0, scale) or abs(height - depth.height * scale) > max(1.0, scale):
         raise InputError(
-            f"depth is {depth.width} x {depth.height}, but the picture is {width} x {height}: another shape, so they "
-            "do not show the same; cut the picture to what the map shows with --resize, --crop and --already_cropped, "
-            "with intrinsics of the cut-out, or give a map of the whole picture"
+            f"depth is {depth.width} x {depth.height}, but the image is {width} x {height}: another shape, so they "
+            "do not show the same; cut the image to what the map shows with --resize, --crop and --already_cropped, "
+            "with intrinsics of the cut-out, or give a map of the whole image"
         )
     enlarged = max(width / depth.width, height / depth.height)
     if enlarged > MOST_ENLARGED:
         raise InputError(
-            f"depth is {depth.width} x {depth.height}, but the picture is {width} x {height}: {enlarged:.3g} times "
-            f"larger, and {MOST_ENLARGED:g} is the most; give a larger map, or a smaller picture"
+            f"depth is {depth.width} x {depth.height}, but the image is {width} x {height}: {enlarged:.3g} times "
+            f"larger, and {MOST_ENLARGED:g} is the most; give a larger map, or a smaller image"
         )
     return replace(depth.resize(width, height), enlarged=max(1.0, enlarged))

@@ -1,4 +1,4 @@
-"""Depth of one picture by a pretrained network, through the stock classes of transformers."""
+"""Depth of one image by a pretrained network, through the stock classes of transformers."""
 
 import functools
 import inspect
@@ -26,7 +26,7 @@ _METRIC = {"zoedepth", "glpn", "depth_pro", "tipsv2_dpt"}
 
 
 def estimate_depth(image: Tensor, model: str = DEFAULT_MODEL, device: str = "auto") -> Depth:
-    """Depth of a picture by any model that `AutoModelForDepthEstimation` knows.
+    """Depth of an image by any model that `AutoModelForDepthEstimation` knows.
 
     Whether the output is relative inverse depth (Depth Anything, DPT trained as MiDaS) or metres (Depth Anything
     metric, ZoeDepth, GLPN, Depth Pro, DPT on DINOv2) is read from the model's configuration: `output_kind`. Relative
@@ -39,10 +39,10 @@ def estimate_depth(image: Tensor, model: str = DEFAULT_MODEL, device: str = "aut
         device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`.
 
     Returns:
-        `Depth` of the picture's size on the CPU; metric where the network is.
+        `Depth` of the image's size on the CPU; metric where the network is.
 
     Raises:
-        InputError: not such a picture.
+        InputError: not such an image.
         ModelError: the model cannot be loaded, is of an unknown kind, or sees nothing.
     """
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
@@ -54,11 +54,11 @@ def estimate_depth(image: Tensor, model: str = DEFAULT_MODEL, device: str = "aut
     if kind == "depth":
         valid = torch.isfinite(predicted) & (predicted > 0)
         if not bool(valid.any()):
-            raise ModelError(f"depth model {model!r} found no depth above 0 in the picture; use another model")
+            raise ModelError(f"depth model {model!r} found no depth above 0 in the image; use another model")
         return Depth(torch.where(valid, predicted, 0.0), valid, is_metric=True)
     disparity = predicted.double().numpy()
     if not np.isfinite(disparity).all() or np.ptp(disparity) == 0:
-        raise ModelError(f"depth model {model!r} found the same everywhere in the picture; use another model")
+        raise ModelError(f"depth model {model!r} found the same everywhere in the image; use another model")
     depth = torch.from_numpy(disparity_to_depth(disparity)).float()
     return Depth(depth, torch.ones_like(depth, dtype=torch.bool), is_metric=False)
 
@@ -137,7 +137,7 @@ def load_depth_model(model: str, device: str) -> tuple[Any, Any, DepthKind]:
 
 @torch.no_grad()
 def _predict(processor: Any, network: Any, image: Tensor, device: str) -> Tensor:
-    """The network's output at the picture's size, float32 [H, W] on the CPU."""
+    """The network's output at the image's size, float32 [H, W] on the CPU."""
     height, width = image.shape[1:]
     picture = (image.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     inputs = processor(images=picture, return_tensors="pt", input_data_format="channels_last")

@@ -1,4 +1,4 @@
-"""Depth of a still scene from two or more posed pictures: a plane sweep, from coarse to fine."""
+"""Depth of a still scene from two or more posed images: a plane sweep, from coarse to fine."""
 
 import math
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from mvguide.depth.maps import Depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 
-# All planes are tried on pictures of this longer side; larger ones are searched near what that found.
+# All planes are tried on images of this longer side; larger ones are searched near what that found.
 _SWEEP_SIZE = 320
-# Two views agree on a pixel when their depths are this far apart, in pixels of parallax of the swept picture.
+# Two views agree on a pixel when their depths are this far apart, in pixels of parallax of the swept image.
 _AGREE = 1.0
 # The farthest plane has this parallax in full-size pixels, the nearest this share of the width.
 _FAR_PARALLAX, _NEAR_PARALLAX, _OVERLAP = 1.0, 0.25, 0.75
@@ -32,28 +32,28 @@ def plane_sweep(
     near: float | None = None,
     far: float | None = None,
 ) -> tuple[Depth, Tensor]:
-    """Depth of one of several posed pictures of a still scene, and how far to trust it.
+    """Depth of one of several posed images of a still scene, and how far to trust it.
 
-    Planes parallel to the picture, uniform in disparity 1/z, carry the other pictures over by their homographies
+    Planes parallel to the image, uniform in disparity 1/z, carry the other images over by their homographies
     (Collins, CVPR 1996); windows are compared by zero-mean NCC; paths from 8 sides choose among the planes
     (Hirschmueller, TPAMI 2008); a parabola places the depth between planes. That is done at up to 320 pixels; the full
-    size searches two pixels of parallax around it. Every picture gets its depth, and a pixel is kept where another
-    picture's depth, met by reprojection, agrees within a pixel of parallax; the rest is filled from the kept pixel that
+    size searches two pixels of parallax around it. Every image gets its depth, and a pixel is kept where another
+    image's depth, met by reprojection, agrees within a pixel of parallax; the rest is filled from the kept pixel that
     is close by and of like colour, with confidence 0.
 
     The default range of depths. With f the focal length in pixels and b the distance of two cameras, a point at z has
     the parallax f b / z. far has 1 pixel of it for the longest b. near has a quarter of the width for the shortest b,
-    or is the nearest plane on which the pictures overlap by three quarters of what they do at best, whichever is
+    or is the nearest plane on which the images overlap by three quarters of what they do at best, whichever is
     nearer: cameras that turn towards an object see it with far more parallax than a quarter of the width. Where the
     range is known (`near` and `far`, say from a sparse reconstruction), give it: fewer planes, fewer mistakes.
 
-    Time and memory grow with the square of the number of pictures; 2 to 5 are sensible. Computed on the device of
+    Time and memory grow with the square of the number of images; 2 to 5 are sensible. Computed on the device of
     `images` in float32.
 
     Args:
         images: [V, 3, H, W] in [0, 1], V >= 2.
-        cameras: a batch of V cameras of the pictures' size.
-        index: which picture's depth is wanted.
+        cameras: a batch of V cameras of the images' size.
+        index: which image's depth is wanted.
         num_planes: planes between near and far; None: one for each pixel of parallax at 320 pixels, 16 to 256.
         near: nearest depth, scene units.
         far: farthest depth, scene units.
@@ -63,14 +63,14 @@ def plane_sweep(
         how much worse the best plane elsewhere is x agreement of the views.
 
     Raises:
-        InputError: unlike shapes, cameras in one place, an empty range, or pictures that agree nowhere.
+        InputError: unlike shapes, cameras in one place, an empty range, or images that agree nowhere.
     """
     _check(images, cameras, index, num_planes)
     images = images.float()
     ranges = depth_range(cameras, index, near, far)
     found = []
     for view in range(len(images)):
-        # Another picture may see the same points nearer or farther by as much as its camera is away.
+        # Another image may see the same points nearer or farther by as much as its camera is away.
         apart = float((cameras.center[view] - cameras.center[index]).norm())
         span = max(ranges[0] - apart, ranges[0] / 2), ranges[1] + apart
         found.append(_sweep(images, cameras, view, span if view != index else ranges, num_planes))
@@ -79,8 +79,8 @@ def plane_sweep(
     kept = agreement > math.exp(-0.5)
     if not bool(kept.any()):
         raise InputError(
-            f"picture {index} and the others agree on the depth of no pixel; check that the cameras belong to the "
-            "pictures and have OpenCV axes, or give near and far"
+            f"image {index} and the others agree on the depth of no pixel; check that the cameras belong to the "
+            "images and have OpenCV axes, or give near and far"
         )
     depth = 1 / fill_from_similar(disparity, kept, images[index])
     return Depth(depth, torch.ones_like(kept), is_metric=True), torch.where(kept, confidence, 0.0)
@@ -89,11 +89,11 @@ def plane_sweep(
 def depth_range(
     cameras: Camera, index: int, near: float | None = None, far: float | None = None
 ) -> tuple[float, float]:
-    """Nearest and farthest depth worth looking for in one of several posed pictures; see `plane_sweep` for the rule.
+    """Nearest and farthest depth worth looking for in one of several posed images; see `plane_sweep` for the rule.
 
     Args:
         cameras: a batch of V >= 2 cameras.
-        index: of the picture.
+        index: of the image.
         near: scene units; found if None.
         far: scene units; found if None.
 
@@ -139,7 +139,7 @@ def _nearest_overlap(cameras: Camera, index: int, near: float, far: float) -> fl
 
 @dataclass(frozen=True)
 class _Swept:
-    """What the sweep of one picture found."""
+    """What the sweep of one image found."""
 
     disparity: Tensor  # [H, W]
     distinct: Tensor  # [H, W] in [0, 1]: how good the match is, and how much better than any other
@@ -231,16 +231,16 @@ def _resize(images: Tensor, width: int, height: int) -> Tensor:
 
 def _check(images: Tensor, cameras: Camera, index: int, num_planes: int | None) -> None:
     if images.ndim != 4 or images.shape[1] != 3 or len(images) < 2:
-        raise InputError(f"images have the shape {tuple(images.shape)}; give [V, 3, H, W] with 2 or more pictures")
+        raise InputError(f"images have the shape {tuple(images.shape)}; give [V, 3, H, W] with 2 or more images")
     if len(cameras.batch_shape) != 1 or len(cameras) != len(images):
         raise InputError(
-            f"cameras have the batch shape {list(cameras.batch_shape)}; give one for each of the {len(images)} pictures"
+            f"cameras have the batch shape {list(cameras.batch_shape)}; give one for each of the {len(images)} images"
         )
     if (cameras.height, cameras.width) != tuple(images.shape[-2:]):
         size = f"{images.shape[3]} x {images.shape[2]}"
-        raise InputError(f"cameras are {cameras.width} x {cameras.height}, but the pictures {size}; resize the cameras")
+        raise InputError(f"cameras are {cameras.width} x {cameras.height}, but the images {size}; resize the cameras")
     if not 0 <= index < len(images):
-        raise InputError(f"index is {index}, but there are {len(images)} pictures; count from 0")
+        raise InputError(f"index is {index}, but there are {len(images)} images; count from 0")
     if num_planes is not None and num_planes < 3:
         raise InputError(f"num_planes is {num_planes}; give at least 3, or leave it out")
     cameras.check()

@@ -1,1 +1,1 @@
-"""Pictures for people: sheets, plots, error maps."""
+"""Images for people: sheets, plots, error maps."""

@@ -1,4 +1,4 @@
-"""Error pictures: the error of a video as a heat map, with the border between what was seen and the holes."""
+"""Error images: the error of a video as a heat map, with the border between what was seen and the holes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,10 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from mvguide.drawing.sheets import LARGEST_TILE, SMALLEST_TILE, video_sheet
+from mvguide.drawing.sheets import LARGEST_TILE, SMALLEST_TILE, as_pixels, video_sheet
 
 BRIGHTEST = 0.3
-"""Error, a share of full scale, that is drawn brightest: the same in every picture, so that pictures compare."""
+"""Error, a share of full scale, that is drawn brightest: the same in every image, so that images compare."""
 
 _STOPS = ((0.0, 0.0, 0.04), (0.28, 0.07, 0.42), (0.72, 0.21, 0.33), (0.97, 0.55, 0.04), (0.99, 1.0, 0.68))
 """Black, violet, red, orange, pale yellow: brightness rises evenly, in print and for colour-blind eyes too."""
@@ -81,7 +81,7 @@ def error_sheet(
 
     Args:
         videos: title -> ``[F, 3, H, W]`` in [0, 1]; every frame is a column.
-        notes: title -> a word for each frame, written into its error picture.
+        notes: title -> a word for each frame, written into its error image.
         truth: ``[F, 3, H, W]`` in [0, 1].
         visible: ``[F, 1, H, W]``: 1 = seen.
         labels: a name for each frame.
@@ -104,10 +104,9 @@ def error_sheet(
 
 
 def _stamp(picture: Tensor, text: str) -> Tensor:
-    """The picture ``[3, H, W]`` with a word in its lower left corner, as large on the sheet as other words."""
+    """The image ``[3, H, W]`` with a word in its lower left corner, as large on the sheet as other words."""
     size = max(12, round(12 * max(picture.shape[-2:]) / LARGEST_TILE))
-    pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = Image.fromarray(as_pixels(picture))
     place = (size // 3, image.height - size - size // 2)
     outline = max(1, size // 8)
     font = ImageFont.load_default(size=size)

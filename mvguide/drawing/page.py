@@ -59,7 +59,7 @@ def link(target: str, text: str) -> str:
 
 
 def image(source: str, description: str, caption: str = "") -> str:
-    """A picture beside the page.
+    """An image beside the page.
 
     Args:
         source: its path from the page.

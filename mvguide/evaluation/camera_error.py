@@ -1,4 +1,4 @@
-"""How far estimated cameras are from the true ones, after a similarity (Sim(3)), which pictures leave open."""
+"""How far estimated cameras are from the true ones, after a similarity (Sim(3)), which images leave open."""
 
 import math
 from dataclasses import dataclass

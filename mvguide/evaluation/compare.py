@@ -1,29 +1,34 @@
 """Several results side by side: one sheet, one table."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mvguide.decoding import is_file, is_folder
-from mvguide.drawing.sheets import pick_columns, video_sheet
+from mvguide.drawing.error_pictures import enlarge, error_sheet, whole_scale
+from mvguide.drawing.sheets import BACKGROUND, pick_columns, video_sheet
 from mvguide.errors import FileError, InputError
+from mvguide.evaluation.figure_tables import CAMERA_FIGURES, cell, table
 from mvguide.evaluation.metrics import psnr
-from mvguide.evaluation.rendered import RenderedVideo, read_pictures, read_result
-from mvguide.evaluation.report import CAMERA_FIGURES, RESULT, read_evaluation, table
-from mvguide.evaluation.scores import COLUMNS, TEMPORAL
+from mvguide.evaluation.rendered import RenderedVideo, page_of, read_pictures, read_result
+from mvguide.evaluation.report import FPS, RESULT, read_evaluation
+from mvguide.evaluation.score_pages import comparison_page
+from mvguide.evaluation.scores import COLUMNS, HIGHEST_PSNR, TEMPORAL
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
+from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
 from mvguide.views.view import View
 
 SETTINGS = ("model", "guidance", "table", "solver", "steps", "seed", "seconds")
 UNLIKE = 18.0
-"""Pictures further apart than so many decibels, at 32 x 32 pixels, are not of the same scene and camera."""
+"""Images further apart than so many decibels, at 32 x 32 pixels, are not of the same scene and camera."""
 FIGURES = (*COLUMNS, "perceptual", *TEMPORAL, "registered", *CAMERA_FIGURES)
 
 
@@ -34,7 +39,7 @@ class Entry:
     Args:
         video: the result.
         figures: of its evaluation; empty where there is none.
-        truth: frame number -> true picture, where an evaluation keeps it.
+        truth: frame number -> true image, where an evaluation keeps it.
         given: numbers of frames that are input views.
     """
 
@@ -54,12 +59,39 @@ class Comparison:
         numbers: which frames these are.
         rows: name -> settings and figures.
         notes: what is not alike, a sentence each.
+        entries: name -> the result.
+        visible: ``[C, 1, H, W]`` what the views show of these frames, 1 = seen; None without a truth.
     """
 
     videos: dict[str, Tensor]
     numbers: list[int]
     rows: dict[str, dict[str, Any]]
     notes: list[str]
+    entries: dict[str, Entry]
+    visible: Tensor | None
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether there is a truth to show errors against."""
+        return self.visible is not None
+
+    @property
+    def panels(self) -> list[str]:
+        """What the video of :meth:`side_by_side` shows, from left to right."""
+        return list(self.videos)
+
+    def side_by_side(self) -> Iterator[Tensor]:
+        """Frames of a video of all results, the truth at the left; grey where no true frame is known."""
+        height, width = next(iter(self.videos.values())).shape[-2:]
+        scale = whole_scale(width, height)
+        truth = next((entry.truth for entry in self.entries.values() if entry.truth), {})
+        for number in range(len(next(iter(self.entries.values())).video.frames)):
+            frames = [entry.video.frames[number] for entry in self.entries.values()]
+            if truth and number in truth:
+                frames.insert(0, read_pictures([truth[number]])[0])
+            elif truth:
+                frames.insert(0, torch.full((3, height, width), BACKGROUND))
+            yield torch.cat([enlarge(_fit(frame[None], (width, height))[0], scale) for frame in frames], dim=-1)
 
     def text(self) -> str:
         """The table as Markdown: figures, and under them settings."""
@@ -67,14 +99,36 @@ class Comparison:
         parts.append("\n".join(f"* {note}" for note in self.notes))
         return "\n\n".join(part for part in parts if part) + "\n"
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``sheet.png``, ``compare.md`` and ``compare.json``.
+    def errors(self) -> Tensor:
+        """Sheet of the truth and each result with its error, ``[3, H', W']``. Only where there is a truth."""
+        assert self.visible is not None
+        truth = self.videos["truth"]
+        videos = {name: frames for name, frames in self.videos.items() if name != "truth"}
+        notes = {
+            name: [cell("psnr whole", value) + " dB" for value in psnr(frames, truth).clamp(max=HIGHEST_PSNR).tolist()]
+            for name, frames in videos.items()
+        }
+        return error_sheet(videos, notes, truth, self.visible, [f"frame {number}" for number in self.numbers])
+
+    def save(self, folder: str | Path, made_by: str = "") -> Path:
+        """Write ``report.html``, ``side_by_side.mp4``, ``sheet.png``, ``compare.md``, ``compare.json`` and, where there
+        is a truth, ``errors.png``.
+
+        Args:
+            folder: to write.
+            made_by: the command line that makes it again, for the page.
 
         Raises:
             OutputError: the folder cannot be written.
         """
         sheet = video_sheet(self.videos, labels=[f"frame {number}" for number in self.numbers])
-        with output_folder(folder) as out:
+        pages = {name: page_of(entry.video.folder, folder) for name, entry in self.entries.items()}
+        with output_folder(folder, stale=["errors.png"]) as out:
+            write_video(out / "side_by_side.mp4", self.side_by_side(), FPS)
+            if self.has_errors:
+                write_png(out / "errors.png", self.errors())
+            html = comparison_page(self, FIGURES, SETTINGS, {name: at for name, at in pages.items() if at}, made_by)
+            (out / "report.html").write_text(html, encoding="utf-8")
             write_png(out / "sheet.png", sheet)
             (out / "compare.md").write_text("# Results side by side\n\n![sheet](sheet.png)\n\n" + self.text())
             document = {"frames": self.numbers, "rows": self.rows, "notes": self.notes}
@@ -85,7 +139,7 @@ class Comparison:
 def compare_folders(folders: Sequence[str | Path], names: Sequence[str] | None = None) -> Comparison:
     """Read result folders and evaluation folders, and put them side by side.
 
-    Sizes may differ: pictures are brought to the first one's by covering and cropping. Numbers of frames may not.
+    Sizes may differ: images are brought to the first one's by covering and cropping. Numbers of frames may not.
 
     Args:
         folders: at least two.
@@ -118,7 +172,11 @@ def compare_folders(folders: Sequence[str | Path], names: Sequence[str] | None =
     for title, entry in zip(titles, entries, strict=True):
         videos[title] = _fit(entry.video.frames[numbers], size)
     rows = {title: {**entry.figures, **entry.video.settings} for title, entry in zip(titles, entries, strict=True)}
-    return Comparison(videos, numbers, rows, notes)
+    visible = None
+    if truth:
+        reference = next(entry for entry in entries if entry.truth)
+        visible = _fit(reference.video.visible[numbers].expand(-1, 3, -1, -1), size)[:, :1].round()
+    return Comparison(videos, numbers, rows, notes, dict(zip(titles, entries, strict=True)), visible)
 
 
 def _read(folder: Path) -> Entry:
@@ -152,14 +210,12 @@ def _titles(folders: Sequence[str | Path], names: Sequence[str] | None) -> list[
                 break
     twice = [title for title in titles if titles.count(title) > 1 or title == "truth"]
     if twice:
-        raise InputError(f"{twice[0]!r} does not tell the results apart; give each another name with --names")
+        raise InputError(f"{twice[0]!r} would be the name of two columns; give each another name with --names")
     return titles
 
 
 def _fit(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Frames ``[F, 3, H, W]`` brought to (width, height) as views are."""
-    import torch
-
     if (frames.shape[-1], frames.shape[-2]) == size:
         return frames
     camera = Camera.from_fov(60, frames.shape[-1], frames.shape[-2])
@@ -191,7 +247,7 @@ def _other_truths(titles: Sequence[str], entries: Sequence[Entry]) -> list[str]:
 
 
 def _pictures_of_the_scene(entry: Entry, numbers: Sequence[int]) -> dict[int, Tensor]:
-    """Frame number -> picture of what is really there: true frames, or else the input views that frames show."""
+    """Frame number -> image of what is really there: true frames, or else the input views that frames show."""
     if entry.truth:
         return {number: read_pictures([entry.truth[number]])[0] for number in numbers if number in entry.truth}
     if entry.video.warp is None:
@@ -201,7 +257,7 @@ def _pictures_of_the_scene(entry: Entry, numbers: Sequence[int]) -> dict[int, Te
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
-    """PSNR of two pictures at 32 x 32, whichever of the two was cropped from the other's shape."""
+    """PSNR of two images at 32 x 32, whichever of the two was cropped from the other's shape."""
     sizes = ((a.shape[-1], a.shape[-2]), (b.shape[-1], b.shape[-2]))
     likeness = []
     for size in dict.fromkeys(sizes):
@@ -211,7 +267,7 @@ def _apart(a: Tensor, b: Tensor) -> float:
 
 
 def _differences(titles: Sequence[str], entries: Sequence[Entry]) -> list[str]:
-    """What makes figures or pictures of the entries hard to compare."""
+    """What makes figures or images of the entries hard to compare."""
     notes = []
     first = entries[0].video.size
     for title, entry in zip(titles, entries, strict=True):

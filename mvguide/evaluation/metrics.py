@@ -1,4 +1,4 @@
-"""PSNR, SSIM and a sharpness ratio of pictures [..., C, H, W] in [0, 1], over all pixels or over those of a mask."""
+"""PSNR, SSIM and a sharpness ratio of images [..., C, H, W] in [0, 1], over all pixels or over those of a mask."""
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
         mask: [H, W], [1, H, W] or [..., 1, H, W]: the pixels that count (true or > 0.5).
 
     Returns:
-        float64 [...]: infinite for equal pictures, NaN where the mask is empty.
+        float64 [...]: infinite for equal images, NaN where the mask is empty.
 
     Raises:
         InputError: the shapes do not fit.
@@ -51,11 +51,11 @@ def ssim(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
         float64 [...], at most 1; NaN where no centre is masked.
 
     Raises:
-        InputError: the shapes do not fit, or the picture is smaller than the window.
+        InputError: the shapes do not fit, or the image is smaller than the window.
     """
     a, b, weight = _prepare(a, b, mask)
     if min(a.shape[-2:]) < _WINDOW:
-        raise InputError(f"ssim needs pictures of at least {_WINDOW} x {_WINDOW}, got {a.shape[-1]} x {a.shape[-2]}")
+        raise InputError(f"ssim needs images of at least {_WINDOW} x {_WINDOW}, got {a.shape[-1]} x {a.shape[-2]}")
     total = _blur(weight).clamp_min(1e-12)
 
     def mean(x: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def sharpness_ratio(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
         float64 [...] >= 0; infinite or NaN where `b` is flat or the mask empty.
 
     Raises:
-        InputError: the shapes do not fit, or the picture has a single row or column.
+        InputError: the shapes do not fit, or the image has a single row or column.
     """
     a, b, weight = _prepare(a, b, mask)
     if min(a.shape[-2:]) < 2:
@@ -95,24 +95,24 @@ def sharpness_ratio(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _prepare(a: Tensor, b: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures as float64, 0 outside the mask, and the mask as weights 0 or 1 [..., 1, H, W]."""
+    """Images as float64, 0 outside the mask, and the mask as weights 0 or 1 [..., 1, H, W]."""
     if a.ndim < 3 or a.shape != b.shape or 0 in a.shape:
         raise InputError(
-            f"pictures have shapes {list(a.shape)} and {list(b.shape)}; both must be the same [..., C, H, W]"
+            f"images have shapes {list(a.shape)} and {list(b.shape)}; both must be the same [..., C, H, W]"
         )
     if not (a.is_floating_point() and b.is_floating_point()):
-        raise InputError(f"pictures hold {a.dtype} and {b.dtype}; give floats in [0, 1]")
+        raise InputError(f"images hold {a.dtype} and {b.dtype}; give floats in [0, 1]")
     shape = (*a.shape[:-3], 1, *a.shape[-2:])
     if mask is None:
         return a.double(), b.double(), torch.ones(shape, dtype=torch.float64, device=a.device)
     if mask.ndim < 2 or mask.shape[-2:] != a.shape[-2:] or (mask.ndim > 2 and mask.shape[-3] != 1):
         raise InputError(
-            f"mask has shape {list(mask.shape)}; it must be [H, W] or [..., 1, H, W] for pictures {list(shape)}"
+            f"mask has shape {list(mask.shape)}; it must be [H, W] or [..., 1, H, W] for images {list(shape)}"
         )
     try:
         weight = (mask > 0.5).double().expand(shape)
     except RuntimeError:
-        raise InputError(f"mask has shape {list(mask.shape)}, which does not fit pictures {list(a.shape)}") from None
+        raise InputError(f"mask has shape {list(mask.shape)}, which does not fit images {list(a.shape)}") from None
     weight = weight.to(a.device)
     zero = torch.zeros((), dtype=torch.float64, device=a.device)
     return torch.where(weight > 0, a.double(), zero), torch.where(weight > 0, b.double(), zero), weight

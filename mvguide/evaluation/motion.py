@@ -16,7 +16,7 @@ def flicker(frames: Tensor, counted: Tensor | None = None) -> float:
     """Mean absolute second difference in time, `mean |I(k+1) - 2 I(k) + I(k-1)|`: 0 where change is steady.
 
     VBench (Huang et al., CVPR 2024) scores temporal flickering by the first difference of neighbouring frames, for
-    videos without motion. The second difference is 0 for a still picture and for a steady change of brightness. Motion
+    videos without motion. The second difference is 0 for a still image and for a steady change of brightness. Motion
     adds to it in a true video too: compare with the truth's.
 
     Args:

@@ -55,7 +55,7 @@ _VGG = (
 )
 TRUNKS: dict[str, Sequence[Layer]] = {"alex": _ALEX, "vgg": _VGG}
 SMALLEST = 32
-"""Pictures must have at least this many pixels along each side."""
+"""Images must have at least this many pixels along each side."""
 
 
 class Lpips:
@@ -72,16 +72,16 @@ class Lpips:
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of pictures ``[N, 3, H, W]`` in [0, 1], float64 ``[N]``, 0 for equal ones.
+        """Distance of images ``[N, 3, H, W]`` in [0, 1], float64 ``[N]``, 0 for equal ones.
 
         Raises:
-            InputError: shapes that differ, or pictures under 32 pixels.
+            InputError: shapes that differ, or images under 32 pixels.
         """
         if a.ndim != 4 or a.shape != b.shape or a.shape[1] != 3:
-            raise InputError(f"pictures have shapes {list(a.shape)} and {list(b.shape)}; both must be [N, 3, H, W]")
+            raise InputError(f"images have shapes {list(a.shape)} and {list(b.shape)}; both must be [N, 3, H, W]")
         if min(a.shape[-2:]) < SMALLEST:
             raise InputError(
-                f"perceptual distance needs pictures of at least {SMALLEST} x {SMALLEST}, "
+                f"perceptual distance needs images of at least {SMALLEST} x {SMALLEST}, "
                 f"got {a.shape[-1]} x {a.shape[-2]}"
             )
         return torch.cat([self._pair(p, q) for p, q in zip(a.split(4), b.split(4), strict=True)])
@@ -94,7 +94,7 @@ class Lpips:
         return total
 
     def _features(self, pictures: Tensor) -> list[Tensor]:
-        """What each compared layer sees of pictures in [0, 1]."""
+        """What each compared layer sees of images in [0, 1]."""
         shift, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (_SHIFT, _SCALE))
         x, taps = (2 * pictures.float() - 1 - shift) / scale, []
         for layer in TRUNKS[self.name]:

@@ -1,6 +1,7 @@
 """Result folders, read back: frames, what the warps saw, cameras and the main settings."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvguide.cameras.transforms import read_transforms
-from mvguide.decoding import check_readable, decoding, is_folder
+from mvguide.decoding import check_readable, decoding, is_file, is_folder
 from mvguide.errors import FileError
 from mvguide.files.images import read_image
 from mvguide.geometry.camera import Camera
@@ -79,17 +80,23 @@ def read_result(folder: str | Path) -> RenderedVideo:
     return RenderedVideo(place, names, video, visible, cameras, warp, pinned, main_settings(report), notes)
 
 
+def page_of(result: Path, folder: str | Path) -> str:
+    """Path of a result's own page, seen from another folder; empty where it has none."""
+    page = result / "report.html"
+    return Path(os.path.relpath(page, folder)).as_posix() if is_file(page) else ""
+
+
 def read_pictures(paths: list[Path]) -> Tensor:
-    """Pictures of one size as ``[F, 3, H, W]`` in [0, 1].
+    """Images of one size as ``[F, 3, H, W]`` in [0, 1].
 
     Raises:
-        FileError: a picture that is missing or damaged, or unlike sizes.
+        FileError: an image that is missing or damaged, or unlike sizes.
     """
     pictures = [read_image(path) for path in paths]
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:
             raise FileError(
-                f"picture {path} is {picture.shape[2]} x {picture.shape[1]}, but {paths[0].name} beside it is "
+                f"image {path} is {picture.shape[2]} x {picture.shape[1]}, but {paths[0].name} beside it is "
                 f"{pictures[0].shape[2]} x {pictures[0].shape[1]}; all frames of a video have one size"
             )
     return torch.stack(pictures)

@@ -104,7 +104,7 @@ def score_video(frames: Tensor, truth: Truth, distance: Distance | None = None) 
     Args:
         frames: ``[K, 3, H, W]`` in [0, 1]: the frames of the video that the truth is of.
         truth: what they should be.
-        distance: a perceptual distance of ``[N, 3, H, W]`` pictures, such as LPIPS.
+        distance: a perceptual distance of ``[N, 3, H, W]`` images, such as LPIPS.
 
     Returns:
         figures for each frame, their means, and those of the whole video.

@@ -1,1 +1,1 @@
-"""Pictures, videos and camera files: reading what people have, writing so that nothing is left half-written."""
+"""Images, videos and camera files: reading what people have, writing so that nothing is left half-written."""

@@ -35,7 +35,7 @@ def read_stored(path: str | os.PathLike[str]) -> np.ndarray:
         [H, W], of the stored type (integers or floats, in the machine's byte order).
 
     Raises:
-        FileError: missing, another suffix, damaged, pickled, a colour picture, or not one two-dimensional array.
+        FileError: missing, another suffix, damaged, pickled, a colour image, or not one two-dimensional array.
     """
     file = check_readable(path, _WHAT)
     reader = DEPTH_FORMATS.get(file.suffix.lower())
@@ -129,7 +129,7 @@ def _read_pfm(path: Path) -> np.ndarray:
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    """8-bit or 16-bit grey PNG, grey or float TIFF; a colour picture only where its channels are equal."""
+    """8-bit or 16-bit grey PNG, grey or float TIFF; a colour image only where its channels are equal."""
     with open_picture(path) as image:
         check_size(image, path, _WHAT)
         image.load()
@@ -140,7 +140,7 @@ def _read_picture(path: Path) -> np.ndarray:
         colour = np.asarray(image.convert("RGBA"))
     if (colour[..., 0] != colour[..., 1]).any() or (colour[..., 0] != colour[..., 2]).any():
         raise FileError(
-            f"depth map {path} is a picture in colours, whose depth is lost; give the numbers (.npy, 16-bit PNG)"
+            f"depth map {path} is an image in colours, whose depth is lost; give the numbers (.npy, 16-bit PNG)"
         )
     return colour[..., 0]
 

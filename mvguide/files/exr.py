@@ -9,7 +9,7 @@ from mvguide.errors import FileError
 from mvguide.files.images import MAX_PIXELS
 from mvguide.memory import check_memory
 
-# In this order: the depth of renderers; grey; depth written as a colour picture.
+# In this order: the depth of renderers; grey; depth written as a colour image.
 _CHANNELS = ("Z", "Y", "R")
 # Even a constant map is not packed tighter: what claims more is damaged, and unpacking it could take all memory.
 _MOST_PACKED = 2000
@@ -47,7 +47,7 @@ def read_exr(path: Path) -> np.ndarray:
         colours = [other for other in names if other in (f"{name[:-1]}G", f"{name[:-1]}B")] if name[-1] == "R" else []
         if any(not np.array_equal(values, channels[other].pixels, equal_nan=True) for other in colours):
             raise FileError(
-                f"depth map {path} is a picture in colours, whose depth is lost; write the depth in a channel Z"
+                f"depth map {path} is an image in colours, whose depth is lost; write the depth in a channel Z"
             )
     return values
 
@@ -82,4 +82,4 @@ def _check_header(header: dict[str, Any], path: Path, num_bytes: int) -> None:
         )
     check_memory(8 * width * height * count, f"depth map {path} of {width} x {height}", "make it smaller first")
     if "deep" in str(header.get("type", "")):
-        raise FileError(f"depth map {path} holds deep pixels (several depths each); write it again as a flat picture")
+        raise FileError(f"depth map {path} holds deep pixels (several depths each); write it again as a flat image")

@@ -1,4 +1,4 @@
-"""Pictures: whatever its mode, depth or orientation, a picture comes out as float32 [3, H, W] in [0, 1]."""
+"""Images: whatever its mode, depth or orientation, an image comes out as float32 [3, H, W] in [0, 1]."""
 
 import math
 import os
@@ -14,19 +14,19 @@ from mvguide.files.atomic import atomic_path
 from mvguide.memory import check_memory
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-"""What a picture may be. Pillow knows more, of which some start other programs (EPS) or are read by old C code."""
+"""What an image may be. Pillow knows more, of which some start other programs (EPS) or are read by old C code."""
 
 MAX_PIXELS = 100_000_000
-"""Larger pictures are refused before they are unpacked: a few kilobytes can claim to be gigapixels."""
+"""Larger images are refused before they are unpacked: a few kilobytes can claim to be gigapixels."""
 
 _EXIF_IFD, _FOCAL_35, _ORIENTATION = 0x8769, 0xA405, 0x0112
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _STRIP = 2**18
-"""Pixels that are converted at a time: a large picture is held once as it is stored and once as floats."""
+"""Pixels that are converted at a time: a large image is held once as it is stored and once as floats."""
 
 
 def open_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """Open a picture of one of `FORMATS`, whatever its name says; nothing is unpacked yet.
+    """Open an image of one of `FORMATS`, whatever its name says; nothing is unpacked yet.
 
     Raises what Pillow raises: call it inside `mvguide.decoding.decoding`, and close what it gives.
     """
@@ -34,12 +34,12 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def exif_fov(path: str | os.PathLike[str]) -> float | None:
-    """Horizontal field of view of a picture as people see it, in degrees, by its EXIF focal length for 35 mm film.
+    """Horizontal field of view of an image as people see it, in degrees, by its EXIF focal length for 35 mm film.
 
-    Such a film is 36 mm along the picture's longer side. None where the picture has no such entry, or cannot be read.
+    Such a frame is 36 mm along the image's longer side. None where the image has no such entry, or cannot be read.
     """
     try:
-        with decoding(check_readable(path, "picture"), "picture", ""), open_picture(path) as image:
+        with decoding(check_readable(path, "image"), "image", ""), open_picture(path) as image:
             exif = image.getexif()
             focal = float(exif.get_ifd(_EXIF_IFD).get(_FOCAL_35, 0))
             width, height = image.size
@@ -53,7 +53,7 @@ def exif_fov(path: str | os.PathLike[str]) -> float | None:
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """Read a picture as people see it; transparent parts are composed over white.
+    """Read an image as people see it; transparent parts are composed over white.
 
     One of `FORMATS`, in grey, palette, RGB, RGBA, CMYK or 16-bit grey (v / 65535). EXIF orientation is applied. 16-bit
     *colour* keeps its upper 8 bits, which is all that video models use. Colour profiles are not applied.
@@ -65,13 +65,13 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
         float32 [3, H, W] in [0, 1].
 
     Raises:
-        FileError: missing, a folder, not a picture, damaged, cut short, without pixels, or over `MAX_PIXELS`.
+        FileError: missing, a folder, not an image, damaged, cut short, without pixels, or over `MAX_PIXELS`.
     """
     return read_image_and_alpha(path)[0]
 
 
 def read_image_and_alpha(path: str | os.PathLike[str]) -> tuple[Tensor, Tensor | None]:
-    """Read a picture and its transparency.
+    """Read an image and its transparency.
 
     Args:
         path: the file; see `read_image`.
@@ -83,9 +83,9 @@ def read_image_and_alpha(path: str | os.PathLike[str]) -> tuple[Tensor, Tensor |
     Raises:
         FileError: as in `read_image`.
     """
-    file = check_readable(path, "picture")
-    with decoding(file, "picture", "give a PNG or JPEG file that opens in a viewer"), open_picture(file) as picture:
-        check_size(picture, file, "picture")
+    file = check_readable(path, "image")
+    with decoding(file, "image", "give a PNG or JPEG file that opens in a viewer"), open_picture(file) as picture:
+        check_size(picture, file, "image")
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         colour, alpha = _to_arrays(picture, file)
@@ -93,7 +93,7 @@ def read_image_and_alpha(path: str | os.PathLike[str]) -> tuple[Tensor, Tensor |
 
 
 def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> None:
-    """Refuse a picture without pixels, with more than `MAX_PIXELS`, or too large for memory, from its header alone.
+    """Refuse an image without pixels, with more than `MAX_PIXELS`, or too large for memory, from its header alone.
 
     Raises:
         FileError: no pixels, or too many.
@@ -124,7 +124,7 @@ def check_size(image: Image.Image, path: str | os.PathLike[str], what: str) -> N
 
 
 def _to_arrays(image: Image.Image, path: os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colour over white [3, H, W] and alpha [1, H, W] or None, float32 in [0, 1], of a loaded picture."""
+    """Colour over white [3, H, W] and alpha [1, H, W] or None, float32 in [0, 1], of a loaded image."""
     width, height = image.size
     has_alpha = image.mode in _ALPHA_MODES or "transparency" in image.info
     has_numbers = image.mode in ("I", "F")
@@ -152,7 +152,7 @@ def _to_arrays(image: Image.Image, path: os.PathLike[str]) -> tuple[np.ndarray, 
                 colour[:, part] = pixels[:3] * pixels[3:] + (1 - pixels[3:])
     if has_numbers and not (0 <= low <= high <= top):
         raise FileError(
-            f"picture {path} holds {'32-bit integers' if image.mode == 'I' else 'floats'} from {low:g} to "
+            f"image {path} holds {'32-bit integers' if image.mode == 'I' else 'floats'} from {low:g} to "
             f"{high:g}, not 0 to {top:g}; save it as an 8-bit or 16-bit PNG"
         )
     return colour, alpha
@@ -171,7 +171,7 @@ def write_png(path: str | os.PathLike[str], image: Tensor | np.ndarray) -> None:
         OutputError: the file cannot be written.
     """
     if not str(path).lower().endswith(".png"):
-        raise InputError(f"picture {path} must be written with a name that ends in .png")
+        raise InputError(f"image {path} must be written with a name that ends in .png")
     pixels = _to_bytes(image)
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
@@ -186,11 +186,11 @@ def _to_bytes(image: Tensor | np.ndarray) -> np.ndarray:
         values = values[..., 0]
     if values.size == 0 or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)):
         shape = " x ".join(map(str, np.shape(image)))
-        raise InputError(f"image has shape {shape}; a picture is [3, H, W], [H, W, 3], [1, H, W] or [H, W]")
+        raise InputError(f"image has shape {shape}; an image is [3, H, W], [H, W, 3], [1, H, W] or [H, W]")
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     if values.dtype.kind != "f":
         raise InputError(f"image holds {values.dtype}; give floats in [0, 1] or uint8")
     if not np.isfinite(values).all():
-        raise InputError("image holds NaN or infinite values; a picture is in [0, 1]")
+        raise InputError("image holds NaN or infinite values; an image is in [0, 1]")
     return np.ascontiguousarray(np.rint(values.astype(np.float32).clip(0, 1) * 255).astype(np.uint8))

@@ -93,7 +93,7 @@ def _to_bytes(frame: Tensor, index: int) -> np.ndarray:
         if not values.is_floating_point():
             raise InputError(f"frame {index} holds {values.dtype}; give floats in [0, 1] or uint8")
         if not torch.isfinite(values).all():
-            raise InputError(f"frame {index} holds NaN or infinite values; a picture is in [0, 1]")
+            raise InputError(f"frame {index} holds NaN or infinite values; an image is in [0, 1]")
         values = (values.float().clamp(0, 1) * 255).round().to(torch.uint8)
     pixels = values.permute(1, 2, 0).numpy()
     height, width = pixels.shape[:2]
@@ -119,11 +119,11 @@ def read_video(path: str | os.PathLike[str], max_frames: int | None = None) -> T
     if max_frames is not None and max_frames < 1:
         raise InputError(f"max_frames is {max_frames}; read at least 1 frame")
     file = check_readable(path, "video")
-    # ffmpeg guesses formats by itself: a playlist would open other files, a text file would become a picture of text.
+    # ffmpeg guesses formats by itself: a playlist would open other files, a text file would become an image of text.
     # So the name, the format found and the ways to open more are all limited.
     if file.suffix.lower() not in READ_SUFFIXES:
         raise FileError(f"video {path} must have a name that ends in {', '.join(READ_SUFFIXES)}")
-    # Each frame comes as a picture in PPM, whose head has its size.
+    # Each frame comes as an image in PPM, whose head has its size.
     arguments = [
         *("-protocol_whitelist", "file", "-format_whitelist", _FORMATS, "-i", str(file.absolute()), "-map", "0:v:0"),
         *("-fps_mode", "passthrough", "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe", "pipe:1"),
@@ -152,7 +152,7 @@ def read_video(path: str | os.PathLike[str], max_frames: int | None = None) -> T
 
 
 def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
-    """The next picture as uint8 [H, W, 3], or None at the end or where it is cut short."""
+    """The next image as uint8 [H, W, 3], or None at the end or where it is cut short."""
     head = [stream.readline(20) for _ in range(3)]
     if head[0] != b"P6\n" or head[2] != b"255\n":
         return None

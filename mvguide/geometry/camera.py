@@ -1,7 +1,7 @@
 """Pinhole cameras, one or a batch.
 
 Convention: OpenCV axes (x right, y down, z forward); `world_to_camera` takes a world point into the camera; the
-centre of the first pixel lies at (0.5, 0.5), so a picture spans [0, width] x [0, height]; depth is z along the
+centre of the first pixel lies at (0.5, 0.5), so an image spans [0, width] x [0, height]; depth is z along the
 optical axis, not the length of the ray.
 """
 
@@ -16,15 +16,15 @@ from torch import Tensor
 from mvguide.errors import InputError
 
 _RIGID_TOLERANCE = 1e-3  # matrices printed in text files with few digits must still pass
-_LONGEST_FOCAL = 1e6  # in picture sides: a field of view of 0.00006 degrees; its inverse is the shortest
+_LONGEST_FOCAL = 1e6  # in image sides: a field of view of 0.00006 degrees; its inverse is the shortest
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Camera:
     """A pinhole camera or a batch of them: pixel = K (R X + t) / z with [R t] = world_to_camera.
 
     intrinsics [..., 3, 3] in pixels and world_to_camera [..., 4, 4] (batch shapes are broadcast); width and height in
-    pixels. All cameras of a batch share one picture size. Raises InputError for wrong shapes; `check` looks at the
+    pixels. All cameras of a batch share one image size. Raises InputError for wrong shapes; `check` looks at the
     values.
     """
 
@@ -69,7 +69,7 @@ class Camera:
         if not 1e-4 <= float(fov_degrees) <= 179.999:
             raise InputError(
                 f"fov is {fov_degrees} degrees; the horizontal field of view must lie between 0.0001 and 179.999, and "
-                "is 20 to 100 for most pictures"
+                "is 20 to 100 for most images"
             )
         focal = width / 2 / math.tan(math.radians(float(fov_degrees)) / 2)
         return Camera.from_intrinsics((focal, focal, width / 2, height / 2), width, height, world_to_camera)
@@ -138,6 +138,36 @@ class Camera:
         """Horizontal field of view 2 atan(width / (2 fx)) in degrees, [...]."""
         return torch.rad2deg(2 * torch.atan(self.width / (2 * self.intrinsics[..., 0, 0])))
 
+    def __repr__(self) -> str:
+        """One line: how many, their size and field of view."""
+        fov = self.fov_degrees.flatten().tolist() or [math.nan]
+        lens = f"{min(fov):.4g}" + (f" to {max(fov):.4g}" if max(fov) - min(fov) > 1e-3 else "")
+        count = f"{' x '.join(map(str, self.batch_shape))} of " if self.batch_shape else ""
+        return f"Camera({count}{self.width} x {self.height}, fov {lens} degrees)"
+
+    def _repr_html_(self) -> str:
+        """The figures of one camera, or a trajectory from above and from the side, for notebooks."""
+        from mvguide.drawing import notebook, page
+
+        if not self.batch_shape:
+            k, centre, forward = self.intrinsics.tolist(), self.center.tolist(), self.forward.tolist()
+            figures = {
+                "size": f"{self.width} x {self.height} pixels",
+                "field of view": f"{float(self.fov_degrees):.4g} degrees",
+                "focal length": f"{k[0][0]:.6g}, {k[1][1]:.6g} pixels",
+                "principal point": f"{k[0][2]:.6g}, {k[1][2]:.6g} pixels",
+                "centre": centre,
+                "looks along": forward,
+            }
+            return page.pairs(figures)
+        if len(self.batch_shape) > 1 or not len(self):
+            return page.paragraph(repr(self))
+        from mvguide.drawing.path_plot import plot_path
+
+        nothing = torch.zeros(0, 3)
+        plot = notebook.plot_png(lambda path: plot_path(path, [self[0]], self, (nothing, nothing)))
+        return page.image(notebook.data_uri(plot), "the cameras from above and from the side", repr(self))
+
     def __len__(self) -> int:
         """Length of the first batch dimension."""
         if not self.batch_shape:
@@ -197,13 +227,13 @@ class Camera:
         return torch.stack([u, v], dim=-1)
 
     def resize(self, width: int, height: int) -> "Camera":
-        """Camera of the picture resized to width x height: the rows of K scale with the sides."""
+        """Camera of the image resized to width x height: the rows of K scale with the sides."""
         resized = replace(self, width=width, height=height)
         scale = self.intrinsics.new_tensor([width / self.width, height / self.height, 1.0])
         return replace(resized, intrinsics=scale[:, None] * self.intrinsics)
 
     def crop(self, left: int, top: int, width: int, height: int) -> "Camera":
-        """Camera of a cut-out of the picture: the principal point moves by (-left, -top).
+        """Camera of a cut-out of the image: the principal point moves by (-left, -top).
 
         Args:
             left: first column of the cut-out, >= 0.
@@ -215,12 +245,12 @@ class Camera:
             cameras of size width x height.
 
         Raises:
-            InputError: a cut-out that leaves the picture.
+            InputError: a cut-out that leaves the image.
         """
         cropped = replace(self, width=width, height=height)
         if left < 0 or top < 0 or left + width > self.width or top + height > self.height:
             wanted = f"{width}x{height} at ({left}, {top})"
-            raise InputError(f"crop {wanted} leaves the {self.width}x{self.height} picture; it must lie inside")
+            raise InputError(f"crop {wanted} leaves the {self.width}x{self.height} image; it must lie inside")
         intrinsics = self.intrinsics.clone()
         intrinsics[..., 0, 2] -= left
         intrinsics[..., 1, 2] -= top
@@ -235,7 +265,7 @@ class Camera:
 
 
 def stack(cameras: Sequence[Camera]) -> Camera:
-    """One batch [F, ...] of cameras; raises InputError for none, or for unlike picture sizes or batch shapes."""
+    """One batch [F, ...] of cameras; raises InputError for none, or for unlike image sizes or batch shapes."""
     if not cameras:
         raise InputError("no cameras were given to stack; at least 1 is needed")
     if len({(camera.width, camera.height, camera.batch_shape) for camera in cameras}) > 1:
@@ -259,15 +289,13 @@ def _intrinsics_fault(camera: Camera) -> str | None:
         return "camera intrinsics are singular: a focal length is 0; give fx and fy > 0, in pixels"
     if (focal < 0).any():
         return (
-            "camera intrinsics have a negative focal length, which turns the picture upside down or mirrors it; "
+            "camera intrinsics have a negative focal length, which turns the image upside down or mirrors it; "
             "give fx and fy > 0 with OpenCV axes (x right, y down, z forward)"
         )
     side = max(camera.width, camera.height)
     if ((focal > _LONGEST_FOCAL * side) | (focal < side / _LONGEST_FOCAL)).any():
         odd = focal[(focal > _LONGEST_FOCAL * side) | (focal < side / _LONGEST_FOCAL)][0]
-        return (
-            f"focal length {odd:.3g} pixels is none of a {camera.width}x{camera.height} picture; give fx, fy in pixels"
-        )
+        return f"focal length {odd:.3g} pixels is none of a {camera.width}x{camera.height} image; give fx, fy in pixels"
     bottom = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     if (matrix[:, 2] != bottom).any() or (matrix[:, 1, 0] != 0).any():
         return "camera intrinsics must have the form [[fx, skew, cx], [0, fy, cy], [0, 0, 1]]"
@@ -275,7 +303,7 @@ def _intrinsics_fault(camera: Camera) -> str | None:
         outside = ((principal < -size) | (principal > 2 * size)).any(dim=1)
         x, y = principal[outside][0].tolist()
         picture = f"{camera.width}x{camera.height}"
-        return f"principal point ({x:g}, {y:g}) lies far outside the {picture} picture; give cx, cy for this size"
+        return f"principal point ({x:g}, {y:g}) lies far outside the {picture} image; give cx, cy for this size"
     if min(camera.width, camera.height) > 16 and (focal < 4).any() and (principal < 2).all():
         return (
             f"camera intrinsics look normalised (focal length {focal.min():g}, principal point below 2); "

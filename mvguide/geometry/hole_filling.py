@@ -12,7 +12,7 @@ _SATURATION = 0.3  # chosen on ray-traced scenes: what is far behind everything 
 def close_pinholes(visible: Tensor, neighbours: int = 6) -> Tensor:
     """Count a hole pixel as seen when at least so many of its 8 neighbours are: cracks of a splat, not openings.
 
-    What lies outside the picture counts as seen, so that a one-pixel border is closed too. Give closed pixels their
+    What lies outside the image counts as seen, so that a one-pixel border is closed too. Give closed pixels their
     colour with `fill_pinholes`.
 
     Args:
@@ -63,7 +63,7 @@ def fill_pinholes(image: Tensor, visible: Tensor, closed: Tensor) -> Tensor:
 def push_pull_fill(image: Tensor, visible: Tensor, depth: Tensor | None = None) -> Tensor:
     """Fill holes with the colours around them: the pull-push pyramid of Gortler et al., The Lumigraph (1996).
 
-    Pull: halve the picture until it is one pixel, averaging seen pixels only. Push: on the way back, bilinear
+    Pull: halve the image until it is one pixel, averaging seen pixels only. Push: on the way back, bilinear
     enlargement fills what a level has not seen. A hole that a camera's move opens mostly shows more of what lies
     behind: with depth z, seen pixels count by f^2 where they are averaged and by f where they are enlarged, with
     f = z / (m + 0.3 z) and the median depth m of the frame, so that the farther side of a hole fills it.

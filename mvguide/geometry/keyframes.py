@@ -72,11 +72,11 @@ def start_at(trajectory: Camera, camera: Camera) -> Camera:
     The first frame is exactly `camera`; lengths and intrinsics stay the path's own, but for the first frame's.
 
     Raises:
-        InputError: unlike picture sizes.
+        InputError: unlike image sizes.
     """
     if (trajectory.width, trajectory.height) != (camera.width, camera.height):
         raise InputError(
-            f"the path has pictures of {trajectory.width} x {trajectory.height}, but it should start at one of "
+            f"the path has images of {trajectory.width} x {trajectory.height}, but it should start at one of "
             f"{camera.width} x {camera.height}; resize its cameras first"
         )
     moved = trajectory.world_to_camera @ trajectory[0].camera_to_world @ camera.world_to_camera

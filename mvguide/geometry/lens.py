@@ -1,4 +1,4 @@
-"""Lens distortion: what bends the straight lines of a picture, and the picture without it.
+"""Lens distortion: what bends the straight lines of an image, and the image without it.
 
 Convention: points are normalised, (x, y) = (X / Z, Y / Z) in OpenCV axes (x right, y down), before K is applied. The
 model is OpenCV's radial-tangential one with five numbers, also called Brown-Conrady; COLMAP's SIMPLE_RADIAL, RADIAL and
@@ -79,34 +79,32 @@ def distort(points: Tensor, lens: Lens) -> Tensor:
 
 
 def undistort(image: Tensor, camera: Camera, lens: Lens, mode: Resampling = "bilinear") -> tuple[Tensor, Tensor]:
-    """The picture as a pinhole camera of the same K and size would have taken it.
+    """The image as a pinhole camera of the same K and size would have taken it.
 
-    Each pixel centre of the result is distorted and looked up in the picture; no iteration is needed this way round.
+    Each pixel centre of the result is distorted and looked up in the image; no iteration is needed this way round.
 
     Args:
         image: [C, H, W] floats, of the camera's size.
-        camera: one camera, the K of the picture.
-        lens: the picture's distortion.
+        camera: one camera, the K of the image.
+        lens: the image's distortion.
         mode: "nearest" for depth and masks, whose values must not be mixed.
 
     Returns:
-        The picture [C, H, W], 0 where nothing was seen, and `inside`, bool [H, W]: False where the ray left the
-        picture, or is so far out that the polynomial folds back and would show the picture a second time.
+        The image [C, H, W], 0 where nothing was seen, and `inside`, bool [H, W]: False where the ray left the
+        image, or is so far out that the polynomial folds back and would show the image a second time.
 
     Raises:
         InputError: shapes that do not fit together, integers, a batch of cameras, or an unknown mode.
     """
     if camera.batch_shape:
-        raise InputError(
-            f"undistort takes one camera, not a batch {list(camera.batch_shape)}; call it for each picture"
-        )
+        raise InputError(f"undistort takes one camera, not a batch {list(camera.batch_shape)}; call it for each image")
     if image.ndim != 3 or tuple(image.shape[1:]) != (camera.height, camera.width):
         raise InputError(
             f"image to undistort has shape {tuple(image.shape)}; with this camera it must be "
             f"(channels, {camera.height}, {camera.width})"
         )
     if not image.is_floating_point():
-        raise InputError(f"image to undistort holds {image.dtype}; give floats, pictures in [0, 1]")
+        raise InputError(f"image to undistort holds {image.dtype}; give floats, images in [0, 1]")
     if mode not in get_args(Resampling):
         raise InputError(f"mode is {mode!r}; it must be 'bilinear' or 'nearest'")
     if lens.is_pinhole:
@@ -119,7 +117,7 @@ def undistort(image: Tensor, camera: Camera, lens: Lens, mode: Resampling = "bil
     source = (torch.cat([bent, torch.ones_like(bent[..., :1])], dim=-1) @ camera.intrinsics.mT)[..., :2]
     size = source.new_tensor([camera.width, camera.height])
     inside = ((source >= 0) & (source <= size)).all(dim=-1) & (straight.square().sum(dim=-1) < _fold(lens))
-    # With align_corners=False, -1 and 1 are the outer edges of the picture: pixel centres at +0.5, as ours.
+    # With align_corners=False, -1 and 1 are the outer edges of the image: pixel centres at +0.5, as ours.
     grid = torch.where(inside[..., None], 2 * source / size - 1, 0.0).to(image.dtype)
     looked_up = grid_sample(image[None], grid[None], mode=mode, padding_mode="border", align_corners=False)[0]
     return torch.where(inside, looked_up, 0.0), inside

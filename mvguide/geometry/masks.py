@@ -9,11 +9,11 @@ from mvguide.errors import InputError
 
 
 def dilate_holes(visible: Tensor, radius: int) -> Tensor:
-    """Grow the holes by a square of (2 radius + 1)^2 pixels; what lies outside the picture is no hole.
+    """Grow the holes by a square of (2 radius + 1)^2 pixels; what lies outside the image is no hole.
 
     Args:
         visible: [..., H, W] in {0, 1}.
-        radius: pixels, >= 0; 0 changes nothing, and more than the picture has changes nothing more.
+        radius: pixels, >= 0; 0 changes nothing, and more than the image has changes nothing more.
 
     Returns:
         [..., H, W] in {0, 1}.

@@ -42,7 +42,7 @@ def orbit(
         target_depth: scene units, > 0.
         degrees: angle at the last frame; > 0 moves the camera to the right: the right side of things comes to view.
         elevation: degrees by which the camera has risen at the last frame, in (-90, 90).
-        easing: "linear" or "smooth".
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     progress, depth = _progress(camera, num_frames, easing), _depth(target_depth)
     angle = _number("degrees", degrees) * progress
@@ -69,11 +69,11 @@ def ellipse(
         camera: one camera, the first of the path.
         num_frames: F >= 2.
         target_depth: scene units, > 0.
-        radius_x: half of the width, in target_depth.
-        radius_y: half of the height, in target_depth.
-        turns: a runs to turns * 360 degrees, first to the right if > 0; one whole turn ends where it began.
+        radius_x: half of the width of the path, in target_depth.
+        radius_y: half of the height of the path, in target_depth.
+        turns: whole turns, first to the right if > 0; one whole turn ends where it began.
         look_at: keep the point at target_depth in the middle; otherwise the camera does not turn.
-        easing: "linear" or "smooth".
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     angle = 2 * math.pi * _number("turns", turns) * _progress(camera, num_frames, easing)
     depth, x, y = _depth(target_depth), _number("radius_x", radius_x), _number("radius_y", radius_y)
@@ -98,11 +98,11 @@ def spiral(
         camera: one camera, the first of the path.
         num_frames: F >= 2.
         target_depth: scene units, > 0.
-        radius: at the last frame, in target_depth.
+        radius: radius at the last frame, in target_depth.
         turns: whole turns around the start.
-        forward: move along the axis in all, in target_depth, below 1.
+        forward: length of the move along the optical axis, in target_depth, below 1.
         look_at: keep the point at target_depth in the middle; otherwise the camera does not turn.
-        easing: "linear" or "smooth".
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     progress, depth = _progress(camera, num_frames, easing), _depth(target_depth)
     angle = 2 * math.pi * _number("turns", turns) * progress
@@ -120,8 +120,8 @@ def dolly(
         camera: one camera, the first of the path.
         num_frames: F >= 2.
         target_depth: scene units, > 0.
-        distance: in target_depth, forward if > 0, below 1.
-        easing: "linear" or "smooth".
+        distance: length of the move, in target_depth; forward if > 0; below 1.
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     return _straight(camera, num_frames, (0, 0, _forward("distance", distance)), target_depth, easing)
 
@@ -135,8 +135,8 @@ def truck(
         camera: one camera, the first of the path.
         num_frames: F >= 2.
         target_depth: scene units, > 0.
-        distance: in target_depth, to the right if > 0.
-        easing: "linear" or "smooth".
+        distance: length of the move, in target_depth; to the right if > 0.
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     return _straight(camera, num_frames, (_number("distance", distance), 0, 0), target_depth, easing)
 
@@ -150,8 +150,8 @@ def pedestal(
         camera: one camera, the first of the path.
         num_frames: F >= 2.
         target_depth: scene units, > 0.
-        distance: in target_depth, up if > 0.
-        easing: "linear" or "smooth".
+        distance: length of the move, in target_depth; up if > 0.
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     return _straight(camera, num_frames, (0, -_number("distance", distance), 0), target_depth, easing)
 
@@ -162,8 +162,8 @@ def pan(camera: Camera, num_frames: int, *, degrees: float = 10.0, easing: Easin
     Args:
         camera: one camera, the first of the path.
         num_frames: F >= 2.
-        degrees: to the right if > 0.
-        easing: "linear" or "smooth".
+        degrees: angle at the last frame; to the right if > 0.
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     return _turned(camera, num_frames, "y", degrees, easing)
 
@@ -174,8 +174,8 @@ def tilt(camera: Camera, num_frames: int, *, degrees: float = 10.0, easing: Easi
     Args:
         camera: one camera, the first of the path.
         num_frames: F >= 2.
-        degrees: upwards if > 0.
-        easing: "linear" or "smooth".
+        degrees: angle at the last frame; upwards if > 0.
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     return _turned(camera, num_frames, "x", degrees, easing)
 
@@ -186,8 +186,8 @@ def roll(camera: Camera, num_frames: int, *, degrees: float = 10.0, easing: Easi
     Args:
         camera: one camera, the first of the path.
         num_frames: F >= 2.
-        degrees: the camera clockwise if > 0, so the picture counter-clockwise.
-        easing: "linear" or "smooth".
+        degrees: angle at the last frame; clockwise if > 0, which turns the image counter-clockwise.
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     return _turned(camera, num_frames, "z", degrees, easing)
 
@@ -199,7 +199,7 @@ def zoom(camera: Camera, num_frames: int, *, factor: float = 1.25, easing: Easin
         camera: one camera, the first of the path.
         num_frames: F >= 2.
         factor: focal length at the last frame over that at the first, > 0.
-        easing: "linear" or "smooth".
+        easing: speed along the path, linear or smooth (slow at both ends).
     """
     progress = _progress(camera, num_frames, easing)
     factors = _number("factor", factor, 0) ** progress

@@ -1,4 +1,4 @@
-"""Forward warp of one picture with depth into other cameras."""
+"""Forward warp of one image with depth into other cameras."""
 
 import math
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def splat(
         image: [C, H, W] of any range.
         depth: [H, W] along the optical axis, scene units; pixels whose depth is not finite and positive are not moved,
             nor those of which it is under 1e-36 of the motion in pixels.
-        source: one camera of the picture's size.
+        source: one camera of the image's size.
         targets: F cameras, whose own size the result has.
         chunk: frames in memory at a time; it sets the speed, never the result (CUDA adds in any order, so there equal
             to rounding).
@@ -147,7 +147,7 @@ class _Points:
 class _Scratch:
     """Memory of one chunk, taken once: allocating for every step would cost more than the arithmetic.
 
-    The grids have one pixel before and two after each side of the picture: a margin for points that land outside.
+    The grids have one pixel before and two after each side of the image: a margin for points that land outside.
     """
 
     def __init__(self, frames: int, points: _Points, width: int, height: int, cut: int) -> None:
@@ -181,7 +181,7 @@ class _Scratch:
         return parts
 
     def inside(self, grid: Tensor) -> Tensor:
-        """Picture part [B, height, width] of a grid [B, size]."""
+        """Image part [B, height, width] of a grid [B, size]."""
         return grid.view(len(grid), self.height + 3, self.width + 3)[:, 1 : self.height + 1, 1 : self.width + 1]
 
 
@@ -189,7 +189,7 @@ def _cuts(rows: Tensor, depth: Tensor, usable: Tensor, width: int, height: int) 
     """For each frame, into how many points a side its pixels must be cut to leave no cracks.
 
     A pixel at disparity w is enlarged det [h0 h1 h2+bw] / (z'/z)^3 times in area, P = [h0 h1 h2 b]. A coarse grid
-    of pixels is asked, and the 99th percentile of those that land in the picture decides.
+    of pixels is asked, and the 99th percentile of those that land in the image decides.
     """
     step = max(1, min(depth.shape) // 64)
     v, u = torch.nonzero(usable[::step, ::step], as_tuple=True)
@@ -312,9 +312,7 @@ def _check(
     if image.ndim != 3 or image.shape[0] < 1 or tuple(image.shape[1:]) != size:
         raise InputError(f"image has shape {tuple(image.shape)}; the source camera needs (C, {size[0]}, {size[1]})")
     if tuple(depth.shape) != size:
-        raise InputError(
-            f"depth has shape {tuple(depth.shape)}; it must be {size} like the picture, so resize it first"
-        )
+        raise InputError(f"depth has shape {tuple(depth.shape)}; it must be {size} like the image, so resize it first")
     if valid is not None and (tuple(valid.shape) != size or valid.dtype != torch.bool):
         raise InputError(
             f"valid is {valid.dtype} of shape {tuple(valid.shape)}; it must be a bool mask of shape {size}"

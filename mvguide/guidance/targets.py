@@ -17,11 +17,11 @@ class MaskOptions:
     """How much a latent cell counts, by how much of it is seen; see :func:`mvguide.pipeline.encoding.cell_weights`.
 
     Args:
-        mask: hard counts a latent cell whole or not at all, by cell_coverage; soft (default) by the share of its pixels
-            that are seen.
-        cell_coverage: guide a latent cell when at least this share of its pixels is seen, in (0, 1], and make the mask
+        mask: mask of the latent cells: hard counts a cell whole or not at all, by cell_coverage; soft (default) by the
+            share of its pixels that are seen.
+        cell_coverage: share of a latent cell's pixels, in (0, 1], that must be seen for it to be guided; makes the mask
             hard; 0.5 with a hard mask if unset.
-        ramp: cells over which the weight rises with the distance to a hole; 0 = no ramp.
+        ramp: number of cells over which the weight rises with the distance to a hole; 0 = no ramp.
         confidence: exponent of the warp's confidence, which scales what a cell counts; 0 = not at all.
 
     Raises:
@@ -34,7 +34,7 @@ class MaskOptions:
     confidence: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check everything that does not depend on the picture, before anything slow."""
+        """Check everything that does not depend on the image, before anything slow."""
         if self.mask is not None and self.mask not in get_args(MaskName):
             raise ConfigError(f"mask {self.mask!r} is not known; use one of {', '.join(get_args(MaskName))}")
         if self.cell_coverage is not None and not 0 < self.cell_coverage <= 1:

@@ -43,9 +43,9 @@ def make_tiles(height: int, width: int, count: int, overlap: float = OVERLAP) ->
 
 
 def check_tiles(count: int, overlap: float) -> None:
-    """Raise ConfigError for a count or an overlap that suits no picture."""
+    """Raise ConfigError for a count or an overlap that suits no image."""
     if isinstance(count, bool) or count < 1:
-        raise ConfigError(f"tiles is {count}; give the number of tiles, 1 for the whole picture")
+        raise ConfigError(f"tiles is {count}; give the number of tiles, 1 for the whole image")
     if not 0 <= overlap <= 0.5:
         raise ConfigError(f"tile_overlap is {overlap:g}; it is a share of a tile's side, between 0 and 0.5")
 
@@ -59,7 +59,7 @@ def _pieces(length: int, count: int, overlap: float) -> list[tuple[slice, Tensor
     for start in starts:
         cell = torch.arange(size) + 0.5
         weight = torch.ones(size)
-        # Soft on the inner sides only: at the border of the picture there is nobody to share with.
+        # Soft on the inner sides only: at the border of the image there is nobody to share with.
         soft = max(1.0, size - (length - size) / max(1, count - 1))
         if start > 0:
             weight = weight * _rise(cell / soft)

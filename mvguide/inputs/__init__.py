@@ -1,1 +1,1 @@
-"""Inputs: pictures, cameras and depth from files, missing depth, held-out pictures, and the path of the camera."""
+"""Inputs: images, cameras and depth from files, missing depth, held-out images, and the path of the camera."""

@@ -1,4 +1,4 @@
-"""One scale for the depths of several pictures and their cameras."""
+"""One scale for the depths of several images and their cameras."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from mvguide.views.view import View
 def align_still(
     views: Sequence[View], uncertain: Sequence[int], hints: Sequence[Hint], options: DepthOptions, posed: bool, say: Say
 ) -> list[View]:
-    """Pictures of a still scene: each depth of unknown scale is brought to that of the cameras, or of the others.
+    """Images of a still scene: each depth of unknown scale is brought to that of the cameras, or of the others.
 
     Args:
         views: with depth, but for some of which the source is "file".
@@ -50,11 +50,11 @@ def align_still(
 def align_film(
     views: Sequence[View], estimated: Sequence[int], options: DepthOptions, posed: bool, say: Say
 ) -> list[View]:
-    """Frames of a film: one scale and shift for all, or the scene would pump.
+    """Frames of a video: one scale and shift for all, or the scene would pump.
 
     Depths that were estimated frame by frame are first brought to that of the frame before; what moves is in the
-    minority and does not count. Then the film as a whole gets the scale of its cameras by a plane sweep of the frame
-    in the middle, or puts the middle of its first picture at ``depth_center``.
+    minority and does not count. Then the video as a whole gets the scale of its cameras by a plane sweep of the frame
+    in the middle, or puts the middle of its first image at ``depth_center``.
 
     Args:
         views: with depth; relative depths of files are of one scale already.
@@ -67,11 +67,11 @@ def align_film(
         The views in their order.
 
     Raises:
-        InputError: an alignment was asked for that a film does not have.
+        InputError: an alignment was asked for that a video does not have.
     """
     if options.depth_align not in ("auto", "sweep", "none"):
         raise InputError(
-            f"depth_align is {options.depth_align!r}, but a film takes 'auto', 'sweep' (a plane sweep, where its "
+            f"depth_align is {options.depth_align!r}, but a video takes 'auto', 'sweep' (a plane sweep, where its "
             "camera moves) or 'none'"
         )
     found = list(views)

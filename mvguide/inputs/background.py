@@ -27,22 +27,22 @@ def check_background(kind: str | None) -> None:
 def find_background(
     kind: str | None, image: Tensor, alpha: Tensor | None, depth: Depth | None, name: str
 ) -> Tensor | None:
-    """Pixels of a picture that are background by their colour or alpha.
+    """Pixels of an image that are background by their colour or alpha.
 
     A pixel of the background's colour for which a file gives depth is no background: a highlight on a white thing.
 
     Args:
         kind: white, #rrggbb, alpha or far.
         image: ``[3, H, W]`` in [0, 1].
-        alpha: ``[1, H, W]`` in [0, 1], of a picture that has it.
-        depth: of the picture, from a file.
-        name: of the picture, for messages.
+        alpha: ``[1, H, W]`` in [0, 1], of an image that has it.
+        depth: of the image, from a file.
+        name: of the image, for messages.
 
     Returns:
-        ``[H, W]`` bool; None where the picture does not tell: without `kind`, and for far.
+        ``[H, W]`` bool; None where the image does not tell: without `kind`, and for far.
 
     Raises:
-        InputError: alpha was asked for, and the picture has none.
+        InputError: alpha was asked for, and the image has none.
     """
     if kind is None or kind == "far":
         return None
@@ -64,7 +64,7 @@ def place_backgrounds(views: Sequence[View], kind: str | None) -> list[View]:
         kind: as there; far takes all that has no depth.
 
     Raises:
-        InputError: a picture that is background alone.
+        InputError: an image that is background alone.
     """
     return list(views) if kind is None else [_place(view, kind) for view in views]
 

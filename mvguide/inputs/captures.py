@@ -1,4 +1,4 @@
-"""Captures: a camera file of several pictures, and the picture on disk that belongs to each of its images."""
+"""Captures: a camera file of several images, and the file that belongs to each of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +15,16 @@ from mvguide.inputs.finding import crop_box, find_pictures, pair
 from mvguide.inputs.sweeps import Say
 
 _MIDDLE = 0.25
-"""A principal point farther than this share of a side from the middle belongs to a picture of another size."""
+"""A principal point farther than this share of a side from the middle belongs to an image of another size."""
 
 
 @dataclass(frozen=True)
 class Capture:
-    """Posed images of a camera file with their pictures.
+    """Posed images of a camera file with their files.
 
     Args:
-        posed: the images; those of a file without names are named after their pictures.
-        files: the picture of each image; None where it is not there.
+        posed: the images; those of a file without names are named after their files.
+        files: the file of each image; None where it is not there.
         source: the camera file, for messages.
     """
 
@@ -34,20 +34,20 @@ class Capture:
 
     @property
     def present(self) -> list[int]:
-        """Numbers of the images whose picture is there. Raises FileError where none is."""
+        """Numbers of the images whose file is there. Raises FileError where none is."""
         found = [index for index, file in enumerate(self.files) if file is not None]
         if not found:
             self.file(0)
         return found
 
     def file(self, index: int) -> Path:
-        """The picture of an image. Raises FileError where it is not there."""
+        """The file of an image. Raises FileError where it is not there."""
         file = self.files[index]
         if file is None:
             place = self.posed.folder or Path()
             raise FileError(
-                f"picture {str(place / self.posed.names[index])!r} of {self.source} does not exist; check the folder, "
-                "or give that of the pictures as --images"
+                f"image {str(place / self.posed.names[index])!r} of {self.source} does not exist; check the folder, "
+                "or give that of the images as --images"
             )
         return file
 
@@ -55,11 +55,11 @@ class Capture:
         """Numbers of the images that are to be views.
 
         Args:
-            use: their names, or numbers in the camera file from 0; None: all whose picture is there.
-            say: gets a sentence that counts the pictures that are not there.
+            use: their names, or numbers in the camera file from 0; None: all whose file is there.
+            say: gets a sentence that counts the images that are not there.
 
         Raises:
-            FileError: none of the pictures is there, or one that was named is not.
+            FileError: none of the images is there, or one that was named is not.
             InputError: a name that no image has.
         """
         if use is not None:
@@ -70,26 +70,26 @@ class Capture:
         missing = len(self.files) - len(self.present)
         if missing and say is not None:
             name = self.posed.names[self.files.index(None)]
-            say(f"{missing} of {len(self.files)} pictures of {self.source} are not there and are skipped, first {name}")
+            say(f"{missing} of {len(self.files)} images of {self.source} are not there and are skipped, first {name}")
         return self.present
 
 
 def read_capture(source: SourceOptions, lens: LensOptions, crop: CropOptions, say: Say | None = None) -> Capture:
-    """Cameras of a file with their pictures, of which at most one is opened: the first that is to be a view.
+    """Cameras of a file with their images, of which at most one is opened: the first that is to be a view.
 
     Args:
-        source: `cameras` is the camera file or folder; `images` the folder of the pictures, where the camera file does
+        source: `cameras` is the camera file or folder; `images` the folder of the images, where the camera file does
             not name them or they are elsewhere; `use` the images that are to be views.
         lens: see `camera_file`.
-        crop: of the pictures, where their size has to be read.
+        crop: of the images, where their size has to be read.
         say: gets a sentence for what was found or passed over.
 
     Returns:
-        The images and the pictures that were found for them.
+        The images and the files that were found for them.
 
     Raises:
         FileError: a file that cannot be read.
-        InputError: see `camera_file`; or pictures that cannot be paired with the images.
+        InputError: see `camera_file`; or files that cannot be paired with the images.
     """
     path, use = str(source.cameras), source.use
     pictures = None if source.images is None else find_pictures(source.images)
@@ -108,12 +108,12 @@ def read_capture(source: SourceOptions, lens: LensOptions, crop: CropOptions, sa
 
 
 def camera_file(path: str, lens: LensOptions, size: tuple[int, int] | None, say: Say | None = None) -> PosedImages:
-    """Cameras of a file, with the settings for what its format has no place for: picture size and intrinsics.
+    """Cameras of a file, with the settings for what its format has no place for: image size and intrinsics.
 
     Args:
         path: camera file or folder.
         lens: `camera_format`, and `intrinsics`, `pixel_center` and `camera_size` where the format takes them.
-        size: (width, height) of the pictures, used where `camera_size` is not set.
+        size: (width, height) of the images, used where `camera_size` is not set.
         say: gets a sentence for what was found or passed over.
 
     Returns:
@@ -121,7 +121,7 @@ def camera_file(path: str, lens: LensOptions, size: tuple[int, int] | None, say:
 
     Raises:
         FileError: a file that cannot be read.
-        InputError: intrinsics or a size that the format needs are not given, or belong to another picture size.
+        InputError: intrinsics or a size that the format needs are not given, or belong to another image size.
     """
     rows = find_formats(path, lens.camera_format)
     options: dict[str, Any] = {"pixel_center": lens.pixel_center}
@@ -146,12 +146,12 @@ def _intrinsics_file(path: str, row: CameraFormat, lens: LensOptions) -> Path | 
         return None
     found = find_intrinsics(Path(path))
     if found is None:
-        raise InputError(f"{path} holds poses alone; give the pictures' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
+        raise InputError(f"{path} holds poses alone; give the images' intrinsics as --intrinsics '[fx,fy,cx,cy]'")
     return found
 
 
 def _check_middle(posed: PosedImages, row: CameraFormat, path: str) -> None:
-    """Refuse intrinsics of a file, or given for it, that belong to pictures of another size."""
+    """Refuse intrinsics of a file, or given for it, that belong to images of another size."""
     if "size" not in row.needs:
         return
     camera = posed.images[0].camera
@@ -159,15 +159,15 @@ def _check_middle(posed: PosedImages, row: CameraFormat, path: str) -> None:
     if max(abs(x / camera.width - 0.5), abs(y / camera.height - 0.5)) > _MIDDLE:
         raise InputError(
             f"cameras of {path} have the principal point ({x:g}, {y:g}), far from the middle of the {camera.width} x "
-            f"{camera.height} picture; give the size that the intrinsics are for as --camera_size '[width,height]'"
+            f"{camera.height} image; give the size that the intrinsics are for as --camera_size '[width,height]'"
         )
 
 
 def _pair(posed: PosedImages, pictures: Sequence[Path] | None, source: str) -> Capture:
-    """The picture of each image: as the camera file names it, or of a folder by name, else by order."""
+    """The file of each image: as the camera file names it, or of a folder by name, else by order."""
     if pictures is None:
         if posed.folder is None:
-            raise InputError(f"{source} names no pictures; give their folder as --images")
+            raise InputError(f"{source} names no images; give their folder as --images")
         return Capture(posed, [posed.find_picture(index) for index in range(len(posed))], source)
     by_name = {picture.name: picture for picture in pictures}
     # Of NAME.color.png and NAME.depth.png the first counts.
@@ -180,7 +180,7 @@ def _pair(posed: PosedImages, pictures: Sequence[Path] | None, source: str) -> C
             return Capture(posed, files, source)
     if len(pictures) != len(posed):
         raise InputError(
-            f"{source} has {len(posed)} cameras, but {pictures[0].parent} holds {len(pictures)} pictures under other "
+            f"{source} has {len(posed)} cameras, but {pictures[0].parent} holds {len(pictures)} images under other "
             "names, so which belongs to which is not known; give a folder with one for each"
         )
     images = [replace(image, name=picture.name) for image, picture in zip(posed.images, pictures, strict=True)]
@@ -188,7 +188,7 @@ def _pair(posed: PosedImages, pictures: Sequence[Path] | None, source: str) -> C
 
 
 def picture_size(file: Path, crop: CropOptions) -> tuple[int, int]:
-    """(width, height) of the picture that cameras without a size of their own are of."""
+    """(width, height) of the image that cameras without a size of their own are of."""
     image = read_image(file)
     width, height = image.shape[2], image.shape[1]
     if crop.already_cropped and crop.resize is not None:

@@ -1,4 +1,4 @@
-"""Finding the files of several pictures; sizes and crops as people give them."""
+"""Finding the files of several images; sizes and crops as people give them."""
 
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def find_pictures(folder: str) -> list[Path]:
-    """Pictures of a folder, sorted by name. Raises FileError where there are none."""
+    """Images of a folder, sorted by name. Raises FileError where there are none."""
     found = _files(Path(folder), PICTURES)
     if not found:
-        raise FileError(f"folder {folder} holds no pictures; give the folder that does")
+        raise FileError(f"folder {folder} holds no images; give the folder that does")
     return found
 
 
 def find_depth(given: str, picture: Path) -> Path:
-    """The depth map of a picture: the file itself, a pattern with {stem}, or the one in a folder with its stem."""
+    """The depth map of an image: the file itself, a pattern with {stem}, or the one in a folder with its stem."""
     stem = picture.name.split(".")[0]
     if "{stem}" in given:
         return Path(given.replace("{stem}", stem))
@@ -40,7 +40,7 @@ def find_depth(given: str, picture: Path) -> Path:
 def find_depths(folder: str) -> list[Path]:
     """Depth maps of a folder, sorted by name. Raises FileError where it is no folder."""
     if not is_folder(Path(folder)):
-        raise FileError(f"{folder} is not a folder; several pictures need one with a depth map for each")
+        raise FileError(f"{folder} is not a folder; several images need one with a depth map for each")
     return _files(Path(folder), DEPTH_FORMATS)
 
 
@@ -55,24 +55,24 @@ def _files(folder: Path, suffixes: Container[str]) -> list[Path]:
 
 
 def crop_box(crop: Sequence[int], width: int, height: int) -> tuple[int, int, int, int]:
-    """A crop as people give it, checked against the picture.
+    """A crop as people give it, checked against the image.
 
     Args:
         crop: [left, top, width, height] in pixels.
-        width: of the picture.
-        height: of the picture.
+        width: of the image.
+        height: of the image.
 
     Returns:
         Left, top, width and height.
 
     Raises:
-        InputError: not four such numbers, or a crop that leaves the picture.
+        InputError: not four such numbers, or a crop that leaves the image.
     """
     if len(crop) != 4 or min(crop) < 0 or min(crop[2:]) < 1:
         raise InputError(f"crop is {list(crop)}; give [left, top, width, height] in pixels")
     left, top, across, down = crop
     if left + across > width or top + down > height:
-        raise InputError(f"crop {list(crop)} reaches beyond the picture of {width} x {height}")
+        raise InputError(f"crop {list(crop)} reaches beyond the image of {width} x {height}")
     return left, top, across, down
 
 

@@ -22,12 +22,12 @@ from mvguide.views.view import View
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A scene split into input views and pictures to compare with.
+    """A scene split into input views and images to compare with.
 
     Args:
         settings: of the render: only the input views are its views.
-        path: F cameras through all pictures, in the order of the scene.
-        views: K pictures on the camera's way with cameras and, where known, depth; the same order.
+        path: F cameras through all images, in the order of the scene.
+        views: K images on the camera's way with cameras and, where known, depth; the same order.
         against: what the video is compared with, for reports.
         notes: what is missing, a sentence each.
     """
@@ -44,31 +44,31 @@ class HeldOut:
 
 
 def hold_out(config: RenderConfig, names: Sequence[str | int] | None = None) -> HeldOut:
-    """Split the pictures of a camera file, or of a list of views, into input views and held-out pictures.
+    """Split the images of a camera file, or of a list of views, into input views and held-out images.
 
     Args:
         config: settings of the render; ``use`` names the input views.
-        names: pictures to hold out, by name or number from 0; by default all that ``use`` leaves over.
+        names: images to hold out, by name or number from 0; by default all that ``use`` leaves over.
 
     Raises:
-        FileError, InputError: no posed pictures, a picture that is both or not there, or nothing left to hold out.
+        FileError, InputError: no posed images, an image that is both or not there, or nothing left to hold out.
     """
     if config.video is not None:
         raise InputError("a video's own frames are its views; to compare its render with others give --truth")
     known, (use, held_out) = find_posed(config, config.use, names)
     everything = list(range(len(known)))
     if use is None and held_out is None:
-        raise InputError("every picture is a view, so none is left to compare with; name the views with --use")
+        raise InputError("every image is a view, so none is left to compare with; name the views with --use")
     if use is None:
         use = [number for number in everything if number not in (held_out or ())]
     if held_out is None:
         held_out = [number for number in everything if number not in use]
     both = sorted(set(use) & set(held_out))
     if both:
-        raise InputError(f"picture {known[both[0]]} is named by use and by held_out; it can be one of them")
+        raise InputError(f"image {known[both[0]]} is named by use and by held_out; it can be one of them")
     if not use or not held_out:
         lacking = "held out to compare with" if use else "left as a view"
-        raise InputError(f"of {len(known)} pictures none is {lacking}; say which with --use and --held_out")
+        raise InputError(f"of {len(known)} images none is {lacking}; name them with --use and --held_out")
     on_the_way = [known[number] for number in sorted({*use, *held_out})]
     # Depth as it was measured, or none: an estimate would be no truth.
     measured = replace(config, use=list(on_the_way), depth_source="file", depth_align="none", depth_center=None)
@@ -78,25 +78,25 @@ def hold_out(config: RenderConfig, names: Sequence[str | int] | None = None) -> 
     except FileError as error:
         if config.depth is None:
             raise
-        views = load_inputs(replace(measured, depth=None)).views  # a picture that is missing is reported here
-        notes.append(f"no reprojection error, because depth of the held-out pictures is missing: {error}")
+        views = load_inputs(replace(measured, depth=None)).views  # an image that is missing is reported here
+        notes.append(f"no reprojection error, because depth of the held-out images is missing: {error}")
     sizes = {(view.camera.width, view.camera.height) for view in views}
     if len(sizes) > 1:
         listed = ", ".join(f"{w} x {h}" for w, h in sorted(sizes))
-        raise InputError(f"pictures have unlike sizes ({listed}); bring them to one with --resize")
+        raise InputError(f"images have unlike sizes ({listed}); bring them to one with --resize")
     num_frames = config.num_frames or max(len(views), read_native_size(find_model(config.model)).frames)
     kept = len(on_the_way) - len(use)
     return HeldOut(
         replace(config, use=[known[number] for number in use], trajectory=TrajectoryOptions(kind="views")),
         interpolate_cameras(stack([view.camera for view in views]), num_frames),
         views,
-        f"{kept} held-out pictures of {Path(config.cameras or config.scene or 'views').name}",
+        f"{kept} held-out images of {Path(config.cameras or config.scene or 'views').name}",
         notes,
     )
 
 
 def truth_of_views(views: Sequence[View], numbers: Sequence[int], video: RenderedVideo) -> Truth:
-    """Truth from pictures of the frames ``numbers`` of a result, each brought to its size as views are."""
+    """Truth from images of the frames ``numbers`` of a result, each brought to its size as views are."""
     width, height = video.size
     fitted = [view.fit(width, height) for view in views]
     depths = [view.depth for view in fitted]
@@ -120,10 +120,10 @@ def read_truth(
     """The true frames of a result.
 
     Args:
-        source: folder of pictures, or a video.
+        source: folder of images, or a video.
         frames: numbers of the result's frames that they are of; None: paired by name, else all in order.
         depth: depth maps of the true frames, if there are any.
-        crop: resizing and cropping of the pictures.
+        crop: resizing and cropping of the images.
         video: the result.
 
     Raises:
@@ -137,13 +137,13 @@ def read_truth(
 
 
 def _pair(source: str, frames: Sequence[int] | None, names: Sequence[str], video: RenderedVideo) -> list[int]:
-    """The frame of each true picture: as given, by name where all names agree, else in order."""
+    """The frame of each true image: as given, by name where all names agree, else in order."""
     count = len(video.frames)
     wanted = list(range(count)) if frames is None else list(frames)
     if any(not 0 <= number < count for number in wanted) or len(set(wanted)) != len(wanted):
         raise InputError(f"frames is {wanted}; give numbers from 0 to {count - 1}, each at most once")
     if len(names) != len(wanted):
-        way = "say which frames they are of with --frames" if frames is None else "give as many"
+        way = "give the numbers of their frames with --frames" if frames is None else "give as many"
         raise InputError(f"{source} has {len(names)} true frames for {len(wanted)} of the result; {way}")
     by_name = {Path(name).stem: number for number, name in enumerate(video.names)}
     stems = [Path(name).stem for name in names]

@@ -1,4 +1,4 @@
-"""From settings to views and a path: one picture, several posed ones, the pictures of a camera file, or a video."""
+"""From settings to views and a path: one image, several posed ones, the images of a camera file, or a video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from mvguide.inputs.missing_depth import complete_depths
 from mvguide.inputs.pictures import intrinsics_of, read_footage, read_posed_image, read_view
 from mvguide.inputs.sweeps import Hint, Say
 from mvguide.views.moments import Moments
-from mvguide.views.view import DEFAULT_FOV, View
+from mvguide.views.view import DEFAULT_FOV, View, unfit_camera
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Footage:
     """A video among the inputs.
 
     Args:
-        count: number of its pictures.
-        moment: picture at which time stands still, or None; negative from the end.
-        fill: neighbouring pictures on each side that may fill holes where nothing moved.
+        count: number of its images.
+        moment: image at which time stands still, or None; negative from the end.
+        fill: neighbouring images on each side that may fill holes where nothing moved.
     """
 
     count: int
@@ -45,12 +45,12 @@ class Footage:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Pictures, and how a path runs through them.
+    """Images, and how a path runs through them.
 
     Args:
-        views: pictures with cameras and, mostly, depth.
+        views: images with cameras and, mostly, depth.
         posed: the cameras are in a world of their own, in which camera files of the path are too.
-        footage: the pictures are those of a video; None for a still scene.
+        footage: the images are those of a video; None for a still scene.
     """
 
     views: list[View]
@@ -75,7 +75,7 @@ class Inputs:
         return Moments.footage(self.footage.count, num_frames, at=self.footage.moment, fill=self.footage.fill)
 
     def trajectory(self, config: TrajectoryOptions, num_frames: int) -> Camera:
-        """F cameras of the video, of the first picture's size; paths start at the view ``start``.
+        """F cameras of the video, of the first image's size; paths start at the view ``start``.
 
         Raises:
             InputError: settings that the kind of path does not take, or too few views for it.
@@ -112,11 +112,14 @@ class Inputs:
         if config.file is None:
             raise InputError("trajectory.kind is 'file' but no file was given; add --trajectory.file transforms.json")
         if config.params():
-            raise InputError(f"trajectory.kind 'file' takes no {', '.join(config.params())}; the file says it all")
+            raise InputError(
+                f"trajectory.kind 'file' takes no {', '.join(config.params())}; the file has the whole path"
+            )
         camera = self.start.camera
         size = camera.width, camera.height
         lens = LensOptions(intrinsics=intrinsics_of(camera))
-        cameras = camera_file(config.file, lens, size).trajectory().resize(*size)
+        # Of another shape, they are cameras of a video, which is cut from the image: stretched, it would be squeezed.
+        cameras = unfit_camera(camera_file(config.file, lens, size).trajectory(), *size)
         path = resample_trajectory(cameras, num_frames)
         return path if self.posed else start_at(path, camera)
 
@@ -128,14 +131,14 @@ def load_views(
     crop: CropOptions | None = None,
     say: Say | None = None,
 ) -> Inputs:
-    """Read pictures with their cameras, and make or align depth where that is needed.
+    """Read images with their cameras, and make or align depth where that is needed.
 
     Args:
-        source: where the pictures and their cameras are.
+        source: where the images and their cameras are.
         depth: depth maps, and how missing ones are made; by default a depth model that is on this machine, else a
-            plane sweep of posed pictures.
+            plane sweep of posed images.
         lens: field of view or intrinsics, where no camera file has them.
-        crop: resizing and cropping of every picture.
+        crop: resizing and cropping of every image.
         say: called with a sentence for everything that was made or scaled.
 
     Raises:
@@ -148,7 +151,7 @@ def load_views(
     check_background(depth.background)
     given = [name for name in SOURCES if getattr(source, name) is not None]
     if given not in (["image"], ["views"], ["cameras"], ["video"], ["cameras", "video"]):
-        listed = " and ".join(f"--{name}" for name in given) or "no picture"
+        listed = " and ".join(f"--{name}" for name in given) or "no image"
         raise InputError(f"{listed} given; give one of {', '.join(f'--{name}' for name in SOURCES)}")
     footage: Footage | None = None
     if source.video is not None:
@@ -169,13 +172,13 @@ def load_views(
         if len(views) > 1 and not all(view.camera_to_world is not None for view in listed_views):
             raise InputError("several views need a camera_to_world each; give them, or --cameras FILE")
     if not views:
-        raise InputError("views is an empty list; give at least one picture")
+        raise InputError("views is an empty list; give at least one image")
     views = complete_depths(views, hints, depth, posed=posed, still=footage is None, say=say)
     return Inputs(place_backgrounds(views, depth.background), posed, footage)
 
 
 def _lens_of(view: ViewOptions, lens: LensOptions, say: Say) -> LensOptions:
-    """The lens of a picture; where none is given, that of its EXIF data, else one is assumed."""
+    """The lens of an image; where none is given, that of its EXIF data, else one is assumed."""
     if any(value is not None for value in (view.fov, view.intrinsics, lens.fov, lens.intrinsics)):
         return lens
     fov = exif_fov(view.image)
@@ -200,17 +203,17 @@ def load_inputs(config: InputConfig, say: Say | None = None) -> Inputs:
 
 
 def find_posed(config: InputConfig, *lists: Sequence[str | int] | None) -> tuple[list[str], list[list[int] | None]]:
-    """Names of the posed pictures, and the numbers of those that each list picks (None for None).
+    """Names of the posed images, and the numbers of those that each list picks (None for None).
 
     They are the images of ``config.cameras``, or else of ``config.views``.
 
     Raises:
-        FileError, InputError: no posed pictures, as :func:`load_inputs`, or a list that names what is not there.
+        FileError, InputError: no posed images, as :func:`load_inputs`, or a list that names what is not there.
     """
     if config.cameras is not None:
         capture = read_capture(config, config, config)
         present, names = capture.present, capture.posed.names
-        # Pictures that are not there count in the numbers of the camera file, but not among the names.
+        # Images that are not there count in the numbers of the camera file, but not among the names.
         picked = [None if use is None else [present.index(one) for one in capture.choose(use)] for use in lists]
         return [names[index] for index in present], picked
     if config.views is None:
@@ -229,7 +232,7 @@ def _used(source: SourceOptions) -> list[ViewOptions]:
 def _read_posed(
     source: SourceOptions, depth: DepthOptions, lens: LensOptions, crop: CropOptions, say: Say | None
 ) -> tuple[list[View], list[Hint]]:
-    """Pictures of a camera file, and what the file says about their depth."""
+    """Images of a camera file, and what the file says about their depth."""
     capture = read_capture(source, lens, crop, say)
     posed, views, hints = capture.posed, [], []
     for index in capture.choose(source.use, say):

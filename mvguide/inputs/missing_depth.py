@@ -19,12 +19,12 @@ _FARTHEST, _WIDEST = 2000.0, 300.0
 
 @dataclass(frozen=True)
 class DepthSource:
-    """A way to make the depth of pictures that came without it."""
+    """A way to make the depth of images that came without it."""
 
     make: Callable[[Sequence[View], int, Hint, DepthOptions], View]
     """The view of a number with its depth, from all views, the hints of its camera file, and the options."""
     is_there: Callable[[DepthOptions, bool], bool]
-    """Whether `depth_source` "auto" may use it; the second argument: two or more posed pictures of a still scene."""
+    """Whether `depth_source` "auto" may use it; the second argument: two or more posed images of a still scene."""
     title: str
     """Its name in a sentence."""
     has_scale: bool
@@ -50,7 +50,7 @@ DEPTH_SOURCES = {
         is_there=lambda options, can_sweep: can_sweep,
         title="a plane sweep",
         has_scale=True,
-        needs="a plane sweep needs two or more posed pictures of a still scene; give them, or depth with --depth",
+        needs="a plane sweep needs two or more posed images of a still scene; give them, or depth with --depth",
     ),
 }
 """All sources, in the order in which `depth_source` "auto" asks them."""
@@ -87,7 +87,7 @@ def complete_depths(
             if len(missing) > 1:
                 say(f"depth of {views[index].name} from {how} ({count} of {len(missing)})")
             found[index] = source.make(views, index, hints[index], options)
-        say(f"depth of {len(missing)} of {len(views)} pictures is from {how}")
+        say(f"depth of {len(missing)} of {len(views)} images is from {how}")
         estimated = [] if source.has_scale else missing
     if not still:
         return align_film(found, estimated, options, posed, say)
@@ -107,7 +107,7 @@ def _look_at_files(views: Sequence[View], options: DepthOptions, say: Say) -> No
     if enlarged:
         most = max(enlarged, key=lambda view: view.require_depth().enlarged)
         say(
-            f"depth maps of {len(enlarged)} of {len(views)} pictures were enlarged, that of {most.name} "
+            f"depth maps of {len(enlarged)} of {len(views)} images were enlarged, that of {most.name} "
             f"{most.require_depth().enlarged:.3g} times"
         )
     if options.depth_baseline is None:
@@ -148,5 +148,5 @@ def _source(
     raise InputError(
         f"{views[missing[0]].name} has no depth, which warping needs; give a depth map with --depth, or a depth "
         f"model with --depth_model FOLDER_OR_ID (on a machine with network, `hf download {DEFAULT_MODEL}` gets "
-        "the one that is used by default), or posed pictures from two or more places (--cameras, --views)"
+        "the one that is used by default), or posed images from two or more places (--cameras, --views)"
     )

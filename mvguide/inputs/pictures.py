@@ -1,4 +1,4 @@
-"""Reading views: pictures with their cameras and depth, straightened, resized and cropped together."""
+"""Reading views: images with their cameras and depth, straightened, resized and cropped together."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,10 +24,10 @@ from mvguide.views.view import DEFAULT_FOV, View, resize_image
 
 
 def read_view(view: ViewOptions, depth: DepthFileOptions, lens: LensOptions, crop: CropOptions) -> View:
-    """Read one picture; what its own entry does not have is that of all pictures.
+    """Read one image; what its own entry does not have is that of all images.
 
     Args:
-        view: the picture, and its depth, lens and place where they are its own.
+        view: the image, and its depth, lens and place where they are its own.
         depth: for its depth file, if `view` has none.
         lens: for its camera, if `view` has neither field of view nor intrinsics.
         crop: resizing and cropping.
@@ -52,12 +52,12 @@ def read_view(view: ViewOptions, depth: DepthFileOptions, lens: LensOptions, cro
 
 
 def read_posed_image(posed: PosedImages, index: int, file: Path, depth: DepthFileOptions, crop: CropOptions) -> View:
-    """Read one picture of a camera file, straightened where its lens bends it.
+    """Read one image of a camera file, straightened where its lens bends it.
 
     Args:
         posed: what the camera file holds.
         index: of the image in it.
-        file: its picture.
+        file: its image.
         depth: for its depth file, if the camera file names none.
         crop: resizing and cropping.
 
@@ -86,7 +86,7 @@ def read_footage(
     """Read the frames of a video file or folder, all from one camera, or each from its own of a camera file.
 
     Args:
-        source: video file, or folder of pictures in the order of their names.
+        source: video file, or folder of images in the order of their names.
         depth: `depth` is a folder with a depth file for each frame.
         lens: of the camera.
         crop: resizing and cropping.
@@ -105,7 +105,7 @@ def read_footage(
     pictures = pictures or [(frame, None) for frame in read_video(source)]
     frames, alphas = [image for image, _ in pictures], [alpha for _, alpha in pictures]
     if any(frame.shape != frames[0].shape for frame in frames):
-        raise InputError(f"pictures of {source} have unlike sizes; a video's frames have one, bring them to it")
+        raise InputError(f"images of {source} have unlike sizes; a video's frames have one, bring them to it")
     if crop.already_cropped:
         frames = [_cut(crop, frame) for frame in frames]
         alphas = [None if alpha is None else _cut(crop, alpha) for alpha in alphas]
@@ -168,7 +168,7 @@ def _world_to_camera(view: ViewOptions) -> Tensor | None:
 
 
 def _picture(crop: CropOptions, path: str | Path) -> tuple[Tensor, Tensor | None]:
-    """The picture that the cameras are of, and its alpha if it has one."""
+    """The image that the cameras are of, and its alpha if it has one."""
     image, alpha = read_image_and_alpha(path)
     if not crop.already_cropped:
         return image, alpha
@@ -212,7 +212,7 @@ def _shape(
 
 
 def _cut(options: CropOptions, image: Tensor) -> Tensor:
-    """The picture alone resized and cropped."""
+    """The image alone resized and cropped."""
     if options.resize is not None:
         image = resize_image(image, *pair(options.resize, "resize"))
     if options.crop is not None:
@@ -244,7 +244,7 @@ def _camera(
     center: float,
     world_to_camera: Tensor | None,
 ) -> Camera:
-    """Camera of a picture from its field of view or intrinsics."""
+    """Camera of an image from its field of view or intrinsics."""
     if fov is not None and intrinsics is not None:
         raise InputError("both fov and intrinsics were given; give one of them")
     if intrinsics is not None:

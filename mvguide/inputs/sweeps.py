@@ -1,4 +1,4 @@
-"""Plane sweeps of views: which pictures to compare, and in what range of depths."""
+"""Plane sweeps of views: which images to compare, and in what range of depths."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ Say = Callable[[str], None]
 
 ENOUGH_POINTS = 20
 """Fewer sparse points than this are no ground to fit scale and shift on."""
-_NEIGHBOURS = 2  # time and memory of a sweep grow with the square of the pictures
-_ANGLE = 45.0  # degrees between optical axes beyond which two pictures share little
+_NEIGHBOURS = 2  # time and memory of a sweep grow with the square of the images
+_ANGLE = 45.0  # degrees between optical axes beyond which two images share little
 _TAIL = 0.02  # sparse points beyond these quantiles may be outliers, and bound nothing
 _SAMPLES = 5000  # pixels of a depth map that stand for it in a fit
 _TRUSTED = 0.5  # confidence of a sweep above which its depth may stand for the truth
@@ -26,10 +26,10 @@ _TRUSTED = 0.5  # confidence of a sweep above which its depth may stand for the 
 
 @dataclass(frozen=True)
 class Hint:
-    """What a camera file holds on the depth of one of its pictures.
+    """What a camera file holds on the depth of one of its images.
 
     Args:
-        points: sparse points that the picture sees, float64 ``[M, 3]``, world.
+        points: sparse points that the image sees, float64 ``[M, 3]``, world.
         bounds: nearest and farthest depth.
     """
 
@@ -41,7 +41,7 @@ def sweep_view(views: Sequence[View], index: int, hint: Hint) -> View:
     """The view with depth and confidence by plane sweep against its nearest neighbours.
 
     Args:
-        views: V posed pictures of a still scene.
+        views: V posed images of a still scene.
         index: of the view among them.
         hint: bounds or sparse points, which narrow the range of depths.
 
@@ -49,7 +49,7 @@ def sweep_view(views: Sequence[View], index: int, hint: Hint) -> View:
         The view with both, at its own size.
 
     Raises:
-        InputError: pictures of unlike sizes, or none that sees the same from another place.
+        InputError: images of unlike sizes, or none that sees the same from another place.
     """
     view = views[index]
     neighbours = _neighbours(views, index)
@@ -57,7 +57,7 @@ def sweep_view(views: Sequence[View], index: int, hint: Hint) -> View:
     sizes = {(views[i].camera.width, views[i].camera.height) for i in chosen}
     if len(sizes) > 1:
         listed = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
-        raise InputError(f"a plane sweep needs pictures of one size, not {listed}; bring them to one with --resize")
+        raise InputError(f"a plane sweep needs images of one size, not {listed}; bring them to one with --resize")
     near, far = _range(view, hint)
     cameras = stack([views[i].camera for i in chosen])
     depth, confidence = plane_sweep(torch.stack([views[i].image for i in chosen]), cameras, near=near, far=far)
@@ -79,7 +79,7 @@ def _neighbours(views: Sequence[View], index: int) -> list[int]:
             away[other] = distance
     if not away:
         raise InputError(
-            f"no other picture looks where {views[index].name} does from another place, so a plane sweep cannot see "
+            f"no other image looks where {views[index].name} does from another place, so a plane sweep cannot see "
             "its depth; give a depth map with --depth, or a depth model with --depth_model"
         )
     least = sorted(away.values())[len(away) // 2] / 3
@@ -102,7 +102,7 @@ def swept_points(views: Sequence[View], index: int, hint: Hint) -> Tensor:
     """World points that a plane sweep of a view is sure of.
 
     Args:
-        views: V posed pictures of a still scene.
+        views: V posed images of a still scene.
         index: of the view among them.
         hint: bounds or sparse points, which narrow the range of depths.
 

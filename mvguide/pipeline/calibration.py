@@ -53,7 +53,7 @@ _VERSION = 3  # of the way errors are measured: files of another are measured ag
 _ADVICE = "remove it, if it is a calibration, and render again"
 DEPTH_ERROR = 0.05
 """Relative error of depth that is assumed where nothing is known of it: a good network's, or a plane sweep's."""
-_WAVES = 4  # half waves of the assumed error of depth across the picture: networks are wrong by regions
+_WAVES = 4  # half waves of the assumed error of depth across the image: networks are wrong by regions
 
 
 @dataclass(frozen=True)

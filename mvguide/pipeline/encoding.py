@@ -28,9 +28,9 @@ def fill_holes(warps: Warps) -> Tensor:
 
 
 def encode_each(backbone: Backbone, pictures: Tensor, chunk: int | None = None) -> Tensor:
-    """Pictures that are no video, ``[P, 3, H, W]``, to one latent frame each, ``[P, C, h, w]``.
+    """Images that are no video, ``[P, 3, H, W]``, to one latent frame each, ``[P, C, h, w]``.
 
-    Where the VAE packs frames, a picture is a video of its own: what precedes a frame changes its latents.
+    Where the VAE packs frames, an image is a video of its own: what precedes a frame changes its latents.
     """
     if backbone.grid.ratio == 1:
         return encode_frames(backbone, pictures, chunk)

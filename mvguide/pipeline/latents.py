@@ -172,7 +172,7 @@ def _of_camera(name: str, camera: Camera) -> dict[str, Tensor]:
 
 
 def _camera(found: Mapping[str, Tensor], name: str, image: Tensor) -> Camera:
-    """A camera of the size of a picture ``[..., H, W]``."""
+    """A camera of the size of an image ``[..., H, W]``."""
     height, width = image.shape[-2:]
     camera = Camera(found[f"{name}.intrinsics"], found[f"{name}.world_to_camera"], width, height)
     camera.check()
@@ -180,7 +180,7 @@ def _camera(found: Mapping[str, Tensor], name: str, image: Tensor) -> Camera:
 
 
 def _packed(values: Tensor) -> Tensor:
-    """Floats that all are whole numbers of 1/255, as masks and most pictures are, as bytes: nothing is lost."""
+    """Floats that all are whole numbers of 1/255, as masks and most images are, as bytes: nothing is lost."""
     if values.dtype != torch.float32 or values.ndim < 2 or not bool(((values >= 0) & (values <= 1)).all()):
         return values
     whole = (values * 255).round().to(torch.uint8)

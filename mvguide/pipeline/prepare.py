@@ -33,7 +33,7 @@ class WarpedPath:
     """Views warped along a camera trajectory: all that can be known without a model.
 
     Args:
-        views: V input pictures with depth and cameras, as given.
+        views: V input images with depth and cameras, as given.
         trajectory: F cameras at the video's size.
         moments: which views show which frames; None: every view shows every frame.
         warps: the views as each of the F cameras sees them.
@@ -68,15 +68,15 @@ def warp_path(
     """Warp views along a trajectory at the video's size.
 
     Args:
-        views: V input pictures with depth and cameras.
-        trajectory: F cameras of the first picture's size.
+        views: V input images with depth and cameras.
+        trajectory: F cameras of the first image's size.
         size: (width, height) of the video, pixels. Cameras and depth are resized to cover it and cropped.
         moments: which views show which frames; by default every view shows every frame.
         hole_radius: grow holes by this many pixels.
         device: where to warp; the CPU by default.
 
     Raises:
-        InputError: no views, a view without depth, or a trajectory of another size than the first picture.
+        InputError: no views, a view without depth, or a trajectory of another size than the first image.
     """
     check_trajectory(views, trajectory)
     path = fit_camera(trajectory, *size)
@@ -87,7 +87,7 @@ def warp_path(
 def check_trajectory(views: Sequence[View], trajectory: Camera) -> None:
     """Raise InputError unless there are views, all with depth, and the trajectory is a batch of cameras that fits."""
     if not views:
-        raise InputError("no view was given; at least one picture with depth is needed")
+        raise InputError("no view was given; at least one image with depth is needed")
     for view in views:
         view.camera.check()
     camera = views[0].camera
@@ -109,7 +109,7 @@ class Context(WarpedPath):
     Args:
         backbone: the model.
         schedule: N noise levels of the run.
-        options: what the model is conditioned on besides the picture, nothing left unset.
+        options: what the model is conditioned on besides the image, nothing left unset.
         conditioning: the same, encoded.
         hole_radius: pixels by which holes were grown.
         chunk: frames encoded or decoded at a time; None = as memory allows.

@@ -1,4 +1,4 @@
-"""Example scenes that come with mvguide: a picture, its exact depth, a camera path and the true video."""
+"""Example scenes that come with mvguide: an image, its exact depth, a camera path and the true video."""
 
 import json
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class ExampleScene:
 
     @property
     def intrinsics(self) -> list[float]:
-        """(fx, fy, cx, cy) of the picture, in pixels."""
+        """(fx, fy, cx, cy) of the image, in pixels."""
         notes = json.loads(self.cameras.read_text())
         return [float(notes[name]) for name in ("fl_x", "fl_y", "cx", "cy")]
 

@@ -12,7 +12,7 @@ structure), and by itself errs by e:
     D - z = G d + e,   E e^2 = E_D^2(sigma).
 
 For a posterior mean, G = E_D^2 / sigma^2 (Tweedie's formula and Stein's lemma), and e is made of the part of the noise
-that is kept and the part of the picture that is lost:
+that is kept and the part of the image that is lost:
 
     e = G sigma n - (1 - G) u,   u of variance E_D^2 / (1 - G).
 

@@ -140,7 +140,7 @@ def _check(
         return "exact" if rule == "exact" else "released"
     if rule == "released" or any(grid is not None for grid in grids):
         given = "rule 'released'" if rule == "released" else "grids of v1, v2, v3"
-        raise ConfigError(f"{given} and objective {objective!r} were given; only objective 'coverage' knows them")
+        raise ConfigError(f"{given} and objective {objective!r} were given; only objective 'coverage' takes them")
     return "exact"
 
 

@@ -16,7 +16,7 @@ _NAME = "mvguide"
 V1_RANGE, V3_RANGE = (1e-7, 1e-2), (1e-6, 2.0)
 """v1 / v2 and v3 / v2 that are tried: from the warp alone to what the published grids hold."""
 STARTS = ({"v1": 1e-7, "v3": 1e-6}, {"v1": 1e-6, "v3": 1e-2})
-"""Tried first: hold on to the warp to the end; and the published search's own answer for one picture."""
+"""Tried first: hold on to the warp to the end; and the published search's own answer for one image."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Views: pictures with cameras and depth, warped along a path and judged."""
+"""Views: images with cameras and depth, warped along a path and judged."""

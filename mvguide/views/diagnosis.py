@@ -18,7 +18,7 @@ SEEN = 0.4
 """Frames of which less is seen are mostly the model's invention."""
 _KNOWN = 0.5  # a depth map of which less is known is worth a word
 _OCTAVES = 14  # depths are tried from 2^-14 to 2^14 times as large: metres against millimetres are 2^10
-_SMALL = 96  # width of the pictures that the scales are tried on
+_SMALL = 96  # width of the images that the scales are tried on
 _UNSEEN = 0.15  # counts for a pixel that a warp leaves open: as bad as a clearly wrong colour
 _BETTER = 0.8  # another scale must bring the error down to this share of what it is now
 _BETTER_AS_MILLIMETRES = 0.95  # the same, where the values of the depth maps already say millimetres
@@ -66,7 +66,7 @@ def _looks_inverse(view: View) -> str:
     evidence = disparity_evidence(stored)
     if not evidence.is_strong:
         return ""
-    return f"depth of {view.name} looks like disparity (inverse depth), because {evidence}: say --depth_kind disparity"
+    return f"depth of {view.name} looks like disparity (inverse depth), because {evidence}: use --depth_kind disparity"
 
 
 def _hardly_known(view: View) -> str:
@@ -77,7 +77,7 @@ def _hardly_known(view: View) -> str:
 
 
 def _known(view: View) -> float:
-    """Share of the picture that has depth."""
+    """Share of the image that has depth."""
     return float(view.require_depth().valid.float().mean())
 
 
@@ -93,7 +93,7 @@ def _too_little_seen(views: Sequence[View], trajectory: Camera, seen: Tensor, pi
     found = f"{where} less than {SEEN:.0%} is seen (down to {least:.0%})"
     with_depth = sum(_known(view) for view in views)
     if with_depth <= SEEN:  # however short the move
-        return f"{found}: depth is known for only {with_depth:.0%} of a picture; give depth for the rest, or add a view"
+        return f"{found}: depth is known for only {with_depth:.0%} of an image; give depth for the rest, or add a view"
     if first == 0:
         return f"{found}: start nearer to a view, or add one"
     turn, share = _turn(trajectory[0], trajectory[first - 1]), (first - 1) / last
@@ -147,7 +147,7 @@ def _path_of_another_scale(views: Sequence[View], trajectory: Camera) -> str:
     if 0 < ratio < _STILL and _in_millimetres(views[0]):
         return (
             f"the path is only {ratio:.2g} times as long as the scene is deep, and {_WHOLE_NUMBERS}: depth scale and "
-            "camera scale probably differ about 1000 times; say --depth_unit 0.001"
+            "camera scale probably differ about 1000 times; use --depth_unit 0.001"
         )
     return ""
 
@@ -173,12 +173,12 @@ def _scales_differ(views: Sequence[View]) -> str:
     factor, least = scales[int(fine.argmin())], float(fine.min())
     in_millimetres = 1 / 3000 < factor < 1 / 300 and all(_in_millimetres(view) for view in views)
     needed = _BETTER_AS_MILLIMETRES if in_millimetres else _BETTER
-    # Infinitely far (only the turn between the views counts) or very near must not explain the pictures as well.
+    # Infinitely far (only the turn between the views counts) or very near must not explain the images as well.
     others = min(float(coarse[_OCTAVES]), float(coarse[0]), float(coarse[-1]))
     if abs(math.log(factor)) < math.log(1.5) or least > needed * others:
         return ""
     if in_millimetres:
-        return f"depth scale and camera scale differ about 1000 times, and {_WHOLE_NUMBERS}: say --depth_unit 0.001"
+        return f"depth scale and camera scale differ about 1000 times, and {_WHOLE_NUMBERS}: use --depth_unit 0.001"
     # A quarter of an octave is as exact as this gets: near a power of ten, that is what was meant.
     factor = next((power for power in (1e-3, 1e-2, 1e2, 1e3) if 0.8 < factor / power < 1.25), factor)
     return (

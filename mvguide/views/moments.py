@@ -29,13 +29,13 @@ class Moments:
 
     @classmethod
     def footage(cls, num_views: int, num_frames: int, *, at: int | None = None, fill: int = 0) -> "Moments":
-        """A video: its pictures are played over the frames, the first and the last at the ends.
+        """A video: its images are played over the frames, the first and the last at the ends.
 
         Args:
-            num_views: V, pictures of the video.
+            num_views: V, images of the video.
             num_frames: F.
-            at: stop time at this picture instead ("bullet time"); negative counts from the end.
-            fill: neighbouring pictures on each side that may fill holes where nothing moved, >= 0.
+            at: stop time at this image instead ("bullet time"); negative counts from the end.
+            fill: neighbouring images on each side that may fill holes where nothing moved, >= 0.
 
         Returns:
             the assignment of V views to F frames.
@@ -44,9 +44,9 @@ class Moments:
             InputError: a moment that the video does not have, or a negative fill.
         """
         if at is not None and not -num_views <= at < num_views:
-            raise InputError(f"moment {at} was asked for, but the video has pictures 0 to {num_views - 1}; give one")
+            raise InputError(f"moment {at} was asked for, but the video has frames 0 to {num_views - 1}; give one")
         if fill < 0:
-            raise InputError(f"fill is {fill}; give the number of neighbouring pictures on each side, 0 for none")
+            raise InputError(f"fill is {fill}; give the number of neighbouring images on each side, 0 for none")
         if at is None:
             played = torch.from_numpy(np.rint(np.linspace(0, num_views - 1, num_frames)).astype(np.int64))
         else:

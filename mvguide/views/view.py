@@ -1,4 +1,4 @@
-"""A view: one input picture with its camera and, mostly, its depth."""
+"""A view: one input image with its camera and, mostly, its depth."""
 
 import math
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ INFINITY = 100.0
 
 @dataclass(frozen=True, repr=False)
 class View:
-    """An input picture.
+    """An input image.
 
     Args:
         image: ``[3, H, W]`` float32 in [0, 1].
-        camera: one camera of the picture's size.
-        depth: a depth map of the picture's size, or None.
+        camera: one camera of the image's size.
+        depth: a depth map of the image's size, or None.
         name: file name, for messages and reports.
         confidence: ``[H, W]`` in [0, 1], how far to trust the depth of each pixel; None = all of it.
         background: ``[H, W]`` bool, pixels that are infinitely far; see :meth:`with_background`. None = none of them.
@@ -48,10 +48,10 @@ class View:
     background: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Check that picture, camera and depth are of one size."""
+        """Check that image, camera and depth are of one size."""
         size = (self.camera.height, self.camera.width)
         if tuple(self.image.shape) != (3, *size):
-            raise InputError(f"{self.name} has a picture {tuple(self.image.shape)} but a camera of {(3, *size)}")
+            raise InputError(f"{self.name} has an image {tuple(self.image.shape)} but a camera of {(3, *size)}")
         if self.depth is not None and tuple(self.depth.values.shape) != size:
             raise InputError(f"{self.name} has depth {tuple(self.depth.values.shape)} but a camera of {size}")
         if self.background is not None and tuple(self.background.shape) != size:
@@ -64,6 +64,15 @@ class View:
         depth = "no depth" if self.depth is None else f"median depth {self.median_depth:.3g}"
         return f"View({self.name}, {self.camera.width} x {self.camera.height}, {depth})"
 
+    def _repr_png_(self) -> bytes:
+        """The image, and beside it the depth map if there is one (near is bright), for notebooks."""
+        from mvguide.drawing.notebook import depth_picture, picture_png
+
+        parts = [self.image.cpu()]
+        if self.depth is not None:
+            parts.append(depth_picture(self.depth.values.cpu(), self.scene_depth.valid.cpu()))
+        return picture_png(torch.cat(parts, dim=-1))
+
     def trajectory(self, kind: str, num_frames: int, *, target_depth: float | None = None, **params: Any) -> Camera:
         """Camera path from this view, measured by its own depth.
 
@@ -75,7 +84,7 @@ class View:
             params: of the kind, such as ``degrees``.
 
         Returns:
-            F cameras of the picture's size.
+            F cameras of the image's size.
 
         Raises:
             InputError: an unknown kind or parameter, or a view without depth.
@@ -120,7 +129,7 @@ class View:
         return self.depth
 
     def to(self, device: torch.device | str) -> "View":
-        """Picture, depth and confidence on a device; the camera stays on the CPU."""
+        """Image, depth and confidence on a device; the camera stays on the CPU."""
         depth = None if self.depth is None else self.depth.to(device)
         confidence = None if self.confidence is None else self.confidence.to(device)
         background = None if self.background is None else self.background.to(device)
@@ -140,7 +149,7 @@ class View:
             View [height, width], which shares its memory with this one.
 
         Raises:
-            InputError: a cut-out that leaves the picture.
+            InputError: a cut-out that leaves the image.
         """
         camera = self.camera.crop(left, top, width, height)
         rows, columns = slice(top, top + height), slice(left, left + width)
@@ -194,14 +203,14 @@ class View:
         depth_invalid: float | None = None,
         world_to_camera: Tensor | None = None,
     ) -> "View":
-        """A view from a picture file and a depth file.
+        """A view from an image file and a depth file.
 
         Args:
-            image: picture file; grey, RGBA, 16-bit and EXIF rotation come out right.
-            depth: depth file (``.npy``, ``.npz``, ``.pfm``, ``.png``, ``.tif``); resized to the picture if it shows
+            image: image file; grey, RGBA, 16-bit and EXIF rotation come out right.
+            depth: depth file (``.npy``, ``.npz``, ``.pfm``, ``.png``, ``.tif``); resized to the image if it shows
                 the same.
             fov: horizontal field of view in degrees; 60 if intrinsics are not given either.
-            intrinsics: (fx, fy, cx, cy) in pixels of the picture, instead of fov.
+            intrinsics: (fx, fy, cx, cy) in pixels of the image, instead of fov.
             pixel_center: where the given cx, cy put the centre of the first pixel: 0.5 (here, COLMAP, nerfstudio) or
                 0.0 (OpenCV, Open3D).
             depth_unit: scene units for one stored unit (0.001 for millimetres).
@@ -210,7 +219,7 @@ class View:
             world_to_camera: ``[4, 4]``; the identity by default.
 
         Returns:
-            View of the picture's size.
+            View of the image's size.
 
         Raises:
             FileError, InputError: see ``files.images.read_image``, ``depth.maps.read_depth`` and ``Camera``.
@@ -231,7 +240,7 @@ class View:
 
 
 def resize_image(image: Tensor, width: int, height: int) -> Tensor:
-    """Resize a picture, bilinear, and smoothed where it gets smaller.
+    """Resize an image, bilinear, and smoothed where it gets smaller.
 
     Args:
         image: [C, H, W] in [0, 1].
@@ -244,7 +253,7 @@ def resize_image(image: Tensor, width: int, height: int) -> Tensor:
     Raises:
         InputError: so many pixels need more memory than is free.
     """
-    _check_size(width, height, "picture")
+    _check_size(width, height, "image")
     return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
@@ -272,7 +281,7 @@ def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:
 
 
 def fit_camera(camera: Camera, width: int, height: int) -> Camera:
-    """Camera of the picture that :meth:`View.fit` makes.
+    """Camera of the image that :meth:`View.fit` makes.
 
     Args:
         camera: one camera or a batch [F].
@@ -284,6 +293,24 @@ def fit_camera(camera: Camera, width: int, height: int) -> Camera:
     """
     crop = _Crop.cover(camera.width, camera.height, width, height)
     return camera.resize(crop.width, crop.height).crop(crop.left, crop.top, width, height)
+
+
+def unfit_camera(camera: Camera, width: int, height: int) -> Camera:
+    """Camera of the whole image of which :func:`fit_camera` makes this camera; its inverse.
+
+    Args:
+        camera: one camera or a batch [F], of the video's size.
+        width: columns of the image.
+        height: rows of the image.
+
+    Returns:
+        The cameras, of the image's size.
+    """
+    crop = _Crop.cover(width, height, camera.width, camera.height)
+    intrinsics = camera.intrinsics.clone()
+    intrinsics[..., 0, 2] += crop.left
+    intrinsics[..., 1, 2] += crop.top
+    return replace(camera, intrinsics=intrinsics, width=crop.width, height=crop.height).resize(width, height)
 
 
 @dataclass(frozen=True)

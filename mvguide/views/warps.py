@@ -39,7 +39,7 @@ class Warps:
     Args:
         image: ``[F, 3, H, W]`` in [0, 1], 0 in holes.
         visible: ``[F, 1, H, W]``: 1 = seen, 0 = hole.
-        pinned: ``[F]`` bool: frames whose camera is that of a view of their moment; they hold the picture itself.
+        pinned: ``[F]`` bool: frames whose camera is that of a view of their moment; they hold the image itself.
         distances: ``[F]`` float64: camera motion from the nearest view, relative to the scene's depth.
         depth: ``[F, 1, H, W]``: z of what is seen, scene units, 0 in holes.
         confidence: ``[F, 1, H, W]`` in [0, 1]: how well the views know what they show; 0 in holes, 1 in pinned frames.
@@ -80,7 +80,7 @@ def warp_views(
     confidence is a tenth.
 
     Args:
-        views: pictures with depth; each at any resolution.
+        views: images with depth; each at any resolution.
         trajectory: F cameras; their size is the size of the result.
         moments: which views show each frame's moment; by default all do: nothing moves but the camera.
         hole_radius: grow holes by this many pixels, where depth is not to be trusted at edges.
@@ -88,7 +88,7 @@ def warp_views(
         device: where to compute; the CPU by default.
 
     Raises:
-        InputError: a view without depth, moments of other views or frames, a radius beyond the picture, an argument
+        InputError: a view without depth, moments of other views or frames, a radius beyond the image, an argument
             that ``splat`` refuses, or more pixels than fit into memory.
     """
     (warps,) = warp_stretches(
@@ -303,9 +303,9 @@ def _same_camera(camera: Camera, trajectory: Camera) -> Tensor:
 
 
 def mean_flow(view: View, trajectory: Camera) -> float:
-    """Mean optical flow of the view's points along the trajectory, in picture widths per frame.
+    """Mean optical flow of the view's points along the trajectory, in image widths per frame.
 
-    ``mean of |p_{k+1} - p_k| / W`` over frames and over points that are inside the picture in both frames.
+    ``mean of |p_{k+1} - p_k| / W`` over frames and over points that are inside the image in both frames.
     """
     flows = []
     for landed, inside in _follow(view, trajectory, before=1):

@@ -54,7 +54,7 @@ def test_the_network_is_called_as_the_stock_pipeline_calls_it(kind: str, tiny_pi
         if not isinstance(value, Tensor) or name == "control_hidden_states_scale":
             continue
         shape, expected = tuple(planned[name].shape), tuple(value.shape)
-        if name.startswith("encoder_hidden_states_image"):  # the tiny picture encoder has fewer tokens
+        if name.startswith("encoder_hidden_states_image"):  # the tiny image encoder has fewer tokens
             shape, expected = shape[2:], expected[2:]
         elif name.startswith("encoder"):  # HunyuanVideo drops four tokens of its template
             assert 0 <= shape[1] - expected[1] <= 4

@@ -134,5 +134,5 @@ def test_encoders_of_words_leave_the_gpu_after_encoding() -> None:
     choice = choose_settings(WAN, 140 * GIB)
     assert choice.stages["prompt"] == sum(WAN.weights.values())
     assert choice.stages["denoising"] == sum(WAN.weights.values()) - WAN.weights["text_encoder"] + WAN.network[1]
-    alone = choose_settings(SVD, 140 * GIB)  # the picture's encoder of SVD stays
+    alone = choose_settings(SVD, 140 * GIB)  # the image's encoder of SVD stays
     assert alone.stages["decoding"] == sum(SVD.weights.values()) + SVD.decoding[8, False]

@@ -41,7 +41,7 @@ def build_cogvideox(height: int, width: int, num_frames: int, dpm: bool = False)
 
 
 def build_cogvideox15(dpm: bool = False) -> Any:
-    """CogVideoX1.5-5B-I2V: patches of two latent frames, an offset embedding, picture latents scaled the wrong way."""
+    """CogVideoX1.5-5B-I2V: patches of two latent frames, an offset embedding, image latents scaled the wrong way."""
     return _pipeline(
         dpm,
         {"invert_scale_latents": True},

@@ -33,7 +33,7 @@ STEPS = 4
 
 
 def picture(seed: int = 0) -> Image.Image:
-    """A picture with large shapes and fine noise."""
+    """An image with large shapes and fine noise."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     shapes = np.stack([rows * 6, columns * 3, (rows // 8 + columns // 8 + seed) % 2 * 180], axis=-1)
     noise = np.random.default_rng(seed).integers(0, 60, (HEIGHT, WIDTH, 3))
@@ -74,7 +74,7 @@ def _true_cfg(frames: int) -> dict[str, Any]:
 
 
 def _own_size(frames: int) -> dict[str, Any]:
-    """The size follows the picture, the guidance scale is the guider's."""
+    """The size follows the image, the guidance scale is the guider's."""
     call = _image_to_video(frames)
     return {name: value for name, value in call.items() if name not in {"height", "width", "guidance_scale"}}
 

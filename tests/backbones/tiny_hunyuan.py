@@ -1,4 +1,4 @@
-"""HunyuanVideo image-to-video at tiny size: the two ways of 1.0 to take the picture, and 1.5."""
+"""HunyuanVideo image-to-video at tiny size: the two ways of 1.0 to take the image, and 1.5."""
 
 from typing import Any
 

@@ -89,7 +89,7 @@ def clip() -> tuple[Any, Any]:
 
 
 def llava() -> tuple[Any, Any]:
-    """Llama 3 tokenizer and Llava of 576 picture tokens, as HunyuanVideo counts them.
+    """Llama 3 tokenizer and Llava of 576 image tokens, as HunyuanVideo counts them.
 
     All words of its template are one token each, so that the template is 103 tokens long as the published one is.
     """

@@ -1,4 +1,4 @@
-"""Wan at tiny size: 2.1 (one picture; first and last), 2.2 with two experts, 2.2 TI2V-5B and VACE."""
+"""Wan at tiny size: 2.1 (one image; first and last), 2.2 with two experts, 2.2 TI2V-5B and VACE."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ IMAGE_TOKENS = 1 + (224 // 56) ** 2
 
 
 def build_wan21(euler: bool = False) -> Any:
-    """Wan2.1-I2V-14B-480P: 4 mask and 16 picture channels beside the latents, and a CLIP embedding."""
+    """Wan2.1-I2V-14B-480P: 4 mask and 16 image channels beside the latents, and a CLIP embedding."""
     return _image_to_video(_transformer(0, in_channels=36, **_image_width()), _scheduler(3.0, euler), **_clip())
 
 
 def build_wan21_last_image() -> Any:
-    """Wan2.1-FLF2V-14B-720P: its embedding of positions wants the CLIP tokens of two pictures, no more, no less."""
+    """Wan2.1-FLF2V-14B-720P: its embedding of positions wants the CLIP tokens of two images, no more, no less."""
     transformer = _transformer(0, in_channels=36, pos_embed_seq_len=2 * IMAGE_TOKENS, **_image_width())
     return _image_to_video(transformer, _scheduler(5.0), **_clip())
 
@@ -42,7 +42,7 @@ def build_wan22_a14b(euler: bool = False) -> Any:
 
 
 def build_wan22_5b(euler: bool = False) -> Any:
-    """Wan2.2-TI2V-5B: a timestep for each token, and a VAE that halves the picture by patches before its own factor."""
+    """Wan2.2-TI2V-5B: a timestep for each token, and a VAE that halves the image by patches before its own factor."""
     vae = _vae(
         z_dim=48,
         is_residual=True,

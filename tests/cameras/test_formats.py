@@ -332,7 +332,7 @@ def test_llff_files_that_are_not_what_they_seem(tmp_path: Path) -> None:
 def test_llff_takes_its_names_from_the_pictures(tmp_path: Path) -> None:
     np.save(tmp_path / "poses_bounds.npy", llff_table(some_cameras(2)))
     assert read_cameras(tmp_path).names == ["00000", "00001"]
-    with pytest.raises(FileError, match="no picture by name"):
+    with pytest.raises(FileError, match="names no file of image"):
         read_cameras(tmp_path).picture(0)
     (tmp_path / "images").mkdir()
     for name in ("y.png", "x.JPG", "notes.txt"):
@@ -348,7 +348,7 @@ def test_options_are_asked_for_and_refused(tmp_path: Path) -> None:
         ("log", {}, r"is a Redwood .log, which holds no intrinsics.*give intrinsics=\(fx, fy, cx, cy\) and size"),
         ("tum", {"size": SIZE}, "is a TUM trajectory, which holds no intrinsics"),
         ("matrices", {"intrinsics": INTRINSICS}, r"give size=\(width, height\)"),
-        ("mvsnet", {}, "is an MVSNet camera, which holds no picture size"),
+        ("mvsnet", {}, "is an MVSNet camera, which holds no image size"),
         ("mvsnet", GIVEN, "of the format mvsnet, which takes no intrinsics"),
         ("llff", GIVEN, "takes no intrinsics and no size"),
         ("log", {**GIVEN, "world_to_camera": True}, "takes no world_to_camera"),

@@ -25,7 +25,7 @@ QUICK = ["--steps", "2", "--num_frames", "3", "--width", "32", "--height", "24",
 
 @pytest.fixture
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a picture and a good depth map, as the working folder."""
+    """A folder with an image and a good depth map, as the working folder."""
     monkeypatch.chdir(tmp_path)
     rows, columns = np.mgrid[0:48, 0:64]
     picture = np.stack([rows * 5, columns * 4, (rows + columns) * 2], axis=-1).clip(0, 255).astype(np.uint8)
@@ -120,7 +120,7 @@ def test_a_real_rgbd_view_renders(tmp_path: Path) -> None:
                "--trajectory.degrees", "10", "--num_frames", "4", "--model", "tiny", "--seed", "1", "--steps", "1",
                "--device", "cpu", "--quiet", "--out", str(tmp_path / "redwood")) == 0  # fmt: skip
     report = json.loads((tmp_path / "redwood" / "report.json").read_text())
-    assert report["settings"]["size"] == [144, 112], "the picture's shape at the model's trained area"
+    assert report["settings"]["size"] == [144, 112], "the image's shape at the model's trained area"
     assert all(0.75 < share <= 1 for share in report["seen"])
 
 
@@ -144,7 +144,7 @@ def write_bad_inputs() -> None:
     np.save("nan_depth.npy", np.where(rows > 20, np.nan, 2.0))
     disparity = np.clip((rows - 10) / 10, 0, None) ** 1.0
     np.save("disparity.npy", disparity + 0 * rows)
-    Path("picture.txt").write_text("a picture")
+    Path("picture.txt").write_text("an image")
     Path("broken.png").write_bytes(Path("photo.png").read_bytes()[:100])
     path = orbit(Camera.from_fov(60, 64, 48), 4, degrees=5, target_depth=2.0)
     write_transforms("cameras.json", path, [f"{i}.png" for i in range(4)])
@@ -174,10 +174,10 @@ GOOD = {"--image": "photo.png", "--depth": "depth.npy", "--out": "result"}
         ({"--depth": "none.npy"}, "none.npy does not exist"),
         ({"--depth": "text.npy"}, "text.npy is not a NumPy file"),
         ({"--depth": "pickled.npy"}, "pickled Python objects, which are never opened"),
-        ({"--depth": "other_shape.npy"}, "depth is 48 x 48, but the picture is 64 x 48"),
+        ({"--depth": "other_shape.npy"}, "depth is 48 x 48, but the image is 64 x 48"),
         ({"--depth": "zero.npy"}, "has no valid value"),
         ({"--depth": "negative.npy"}, "negative in 100.0% of its pixels; .*--depth_kind disparity"),
-        ({"--depth": "nan_depth.npy"}, "NaN in .* say --depth_invalid nan"),
+        ({"--depth": "nan_depth.npy"}, "NaN in .* use --depth_invalid nan"),
         ({"--depth": "disparity.npy"}, "looks like inverse depth, .* declare it with --depth_kind disparity"),
         ({"--depth": None}, "has no depth, .* --depth"),
         ({"--depth_unit": "0"}, "depth_unit is 0"),

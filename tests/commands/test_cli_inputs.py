@@ -115,7 +115,7 @@ def test_render_prints_the_warnings_of_the_preview_first(tmp_path: Path, capsys:
 
 @needs_data
 def test_the_bus_stays_where_it_is_in_time(tmp_path: Path) -> None:
-    """A street, filmed from a standing camera: each frame's warp is that moment's picture, and so is the result."""
+    """A street, filmed from a standing camera: each frame's warp is that moment's image, and so is the result."""
     street = DATA / "nvs_dynamic_street"
     given = ["--video", str(street / "images"), "--depth", str(street / "depth"), "--depth_kind", "disparity"]
     size = ["--width", "128", "--height", "72"]

@@ -22,11 +22,12 @@ from mvguide.evaluation.compare import compare_folders
 from mvguide.evaluation.metrics import psnr
 from mvguide.evaluation.rendered import read_result
 from mvguide.files.images import read_image, write_png
-from mvguide.files.video import write_video
+from mvguide.files.video import read_video, write_video
 from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.scenes import packaged_scene
 from mvguide.views.view import fit_camera
 from mvguide.views.warps import warp_views
+from tests.drawing.page_checks import check_page
 from tests.evaluation.test_perceptual import random_weights
 
 SIZE, COUNT = 48, 4
@@ -41,7 +42,7 @@ def run(*arguments: str) -> int:
 
 
 def make_scene(folder: Path) -> Path:
-    """Four posed pictures of a packaged scene with the depth of each, as a scene file."""
+    """Four posed images of a packaged scene with the depth of each, as a scene file."""
     view, path = packaged_scene("courtyard").load(COUNT)
     path = fit_camera(path, SIZE, SIZE)
     warps = warp_views([view], path)
@@ -73,7 +74,7 @@ def evaluated(scene: Path) -> Path:
 
 
 def list_views(scene: Path) -> Path:
-    """The pictures of a scene as a list of views, in a scene file beside it."""
+    """The images of a scene as a list of views, in a scene file beside it."""
     told = json.loads((scene.parent / "transforms.json").read_text())
     views = []
     for frame in told["frames"]:
@@ -102,7 +103,7 @@ def test_a_scene_with_held_out_pictures(evaluated: Path, scene: Path) -> None:
     assert found["frames"] == [0, 1, 3, 4]
     assert found["given"] == [0]
     assert list(found["rows"]) == ["result", "warp + fill", "truth, VAE", "truth"]
-    assert found["truth"] == "3 held-out pictures of transforms.json"
+    assert found["truth"] == "3 held-out images of transforms.json"
     video = read_result(evaluated / found["result"])
     assert video.pinned.tolist() == [True, False, False, False, False]
     for k, frame in enumerate(found["frames"]):
@@ -114,7 +115,7 @@ def test_a_scene_with_held_out_pictures(evaluated: Path, scene: Path) -> None:
     rows = found["rows"]
     counted = [row["psnr whole"] for row in found["per_frame"]["result"] if not row["given"]]
     assert rows["result"]["psnr whole"] == pytest.approx(sum(counted) / 3)
-    # The pictures of this scene are warps of the view: only the size at which they were made differs.
+    # The images of this scene are warps of the view: only the size at which they were made differs.
     assert min(rows["warp + fill"]["psnr seen"], rows["truth, VAE"]["psnr seen"]) > rows["result"]["psnr seen"]
     assert 0 < rows["truth"]["reprojection"] < rows["result"]["reprojection"]
     assert rows["result"]["reprojection ratio"] == pytest.approx(
@@ -131,7 +132,7 @@ def test_held_out_entries_of_a_list_of_views(evaluated: Path, scene: Path, tmp_p
     assert run("evaluate", "--scene", str(listed), "--use", "[a]", "--held_out", "[b.png, 2, 3]", *QUICK,
                "--out", str(out)) == 0  # fmt: skip
     found, same = document(out), document(evaluated)
-    assert found["truth"] == "3 held-out pictures of listed.yaml"
+    assert found["truth"] == "3 held-out images of listed.yaml"
     assert (found["frames"], found["given"]) == (same["frames"], same["given"])
     # The very scene of the camera file, told in another way.
     for row in ("result", "warp + fill"):
@@ -147,7 +148,7 @@ def test_held_out_entries_of_a_list_of_views(evaluated: Path, scene: Path, tmp_p
         (["--use", "[z]"], "use names 'z', but views has 4 images"),
         (["--held_out", "[4]"], "use names '4', but views has 4 images"),
         (["--use", "[0, b]", "--held_out", "[1]"], "b.png is named by use and by held_out"),
-        ([], "every picture is a view, .* name the views with --use"),
+        ([], "every image is a view, .* name the views with --use"),
     ],
 )
 def test_lists_that_do_not_fit_the_views(
@@ -172,6 +173,24 @@ def test_tables_and_pictures_for_people(evaluated: Path) -> None:
     assert sheet.shape[1] > 7 * 160
     green = ((errors[3] - torch.tensor([0.25, 0.95, 0.55]).view(3, 1, 1)).abs().sum(0) < 0.05).float()
     assert 0 < green.mean() < 0.2, "a thin line around the holes"
+
+
+def test_the_page_of_an_evaluation_opens_from_disk(evaluated: Path) -> None:
+    page = check_page(evaluated / "report.html")
+    assert {"side_by_side.mp4", "errors.png", "errors/0003.png", "evaluation.json", "render/report.html"} <= set(
+        page.targets
+    )
+    assert page.heads[0] == "mvguide: evaluation"
+    assert f"{document(evaluated)['rows']['result']['psnr whole']:.2f}" in page.texts
+    assert "0 (given)" in page.texts
+    (command,) = [text for text in page.texts if text.startswith("mvguide evaluate ")]
+    assert "--scene" in command
+    assert "--cameras" not in command
+    film = read_video(evaluated / "side_by_side.mp4")
+    assert film.shape == (4, 3, 160, 480), "truth, result and error of every true frame"
+    truth, error = read_image(evaluated / "truth" / "0003.png"), read_image(evaluated / "errors" / "0003.png")
+    assert (film[2, :, :, :160] - truth.repeat_interleave(5, 1).repeat_interleave(5, 2)).abs().mean() < 0.02
+    assert (film[2, :, :, 320:] - error).abs().mean() < 0.03
 
 
 def test_a_result_folder_against_a_folder_and_a_film(
@@ -222,7 +241,7 @@ def test_without_depth_of_the_held_out_pictures(scene: Path, tmp_path: Path) -> 
     assert found["frames"] == [0, 1, 2]
     assert found["rows"]["result"]["reprojection"] is None
     assert re.search(
-        "no reprojection error, because depth of the held-out pictures is missing: .* depth maps for", found["notes"][0]
+        "no reprojection error, because depth of the held-out images is missing: .* depth maps for", found["notes"][0]
     )
     assert "## Notes" in (tmp_path / "out" / "evaluation.md").read_text()
 
@@ -251,7 +270,7 @@ def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     [
         (["RESULT"], "is not known; give the true frames with --truth"),
         (["RESULT", "--truth", "none"], "none must have a name that ends in|none does not exist"),
-        (["RESULT", "--truth", "IMAGES"], "images has 4 true frames for 5 of the result; say which .* --frames"),
+        (["RESULT", "--truth", "IMAGES"], "images has 4 true frames for 5 of the result; give the numbers .* --frames"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2]"], "4 true frames for 3 of the result; give as many"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,9]"], "give numbers from 0 to 4"),
         (["RESULT", "--truth", "IMAGES", "--frames", "[0,1,2,2]"], "each at most once"),
@@ -260,7 +279,7 @@ def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["IMAGES", "--truth", "IMAGES"], r"has no images/\*.png; give a folder that mvguide render wrote"),
         (["nowhere", "--truth", "IMAGES"], "nowhere is not a folder"),
         ([], "no result was given; give a result folder"),
-        (["--scene", "SCENE"], "every picture is a view, .* name the views with --use"),
+        (["--scene", "SCENE"], "every image is a view, .* name the views with --use"),
         (["--scene", "SCENE", "--use", "[0, 1]", "--held_out", "[1]"], "images/b.png is named by use and by held_out"),
         (["--scene", "SCENE", "--use", "[0, 1, 2, 3]"], "none is held out to compare with"),
         (["--scene", "SCENE", "--use", "[z]"], "use names 'z', but the camera file has 4 images"),
@@ -316,6 +335,19 @@ def test_compare_puts_them_side_by_side(copied: Path, evaluated: Path, capsys: p
     assert sheet.shape[1] > 3 * 160
     assert sheet.shape[2] > 3 * 160
     assert "wrote" in capsys.readouterr().err
+    page = check_page(out / "report.html")
+    assert {"side_by_side.mp4", "sheet.png", "errors.png", "../out/render/report.html"} <= set(page.targets)
+    assert f"{figure:.2f}" in page.texts
+    assert "From left to right: truth, mine, plain." in page.texts
+    film = read_video(out / "side_by_side.mp4")
+    assert film.shape == (5, 3, 160, 480)
+    assert film[2, :, :, :150].std() < 0.01, "of frame 2 no true frame is known"
+    assert (film[3, :, :, 160:320] - film[3, :, :, 320:]).abs().mean() < 0.01, "the same result twice"
+    assert read_image(out / "errors.png").shape[1] > 5 * 160
+    assert run("compare", str(copied / "render"), str(copied / "render"), "--names", "a", "b", "--out", str(out)) == 0
+    assert not (out / "errors.png").exists(), "no truth, no errors"
+    assert "errors.png" not in check_page(out / "report.html").targets
+    assert read_video(out / "side_by_side.mp4").shape == (5, 3, 160, 320)
 
 
 def test_compare_fits_other_sizes_and_refuses_other_counts(copied: Path, tmp_path: Path) -> None:
@@ -372,9 +404,9 @@ def test_compare_tells_results_apart(copied: Path) -> None:
     assert list(found.rows) == [f"{copied.parent.name}/out", "twin/out"]
     for folders, names, wanted in (
         ([copied], None, "at least two"),
-        ([copied, copied], None, "does not tell the results apart"),
+        ([copied, copied], None, "would be the name of two columns"),
         ([copied, twin], ["a"], "1 names were given for 2"),
-        ([copied, twin], ["a", "truth"], "'truth' does not tell"),
+        ([copied, twin], ["a", "truth"], "'truth' would be the name"),
         ([copied, copied.parent], None, "neither a result"),
     ):
         with pytest.raises(MvguideError, match=wanted):

@@ -41,7 +41,7 @@ def test_a_packaged_scene(kind: str, guide: str, tiny_folder: Callable[[str], Pa
     table = LambdaTable.load(tmp_path / "out" / "lambda_table.npz")
     latent_frames = FAMILIES[kind].latent_frames + ("15" in kind and "cog" in kind)
     assert table.weights.shape == (4, latent_frames)
-    assert bool((table.weights[:, 0] == 1).all()), "frame 0 is the picture itself"
+    assert bool((table.weights[:, 0] == 1).all()), "frame 0 is the image itself"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_packaged_scene(kind: str, guide: str, tiny_folder: Callable[[str], Pa
         ("cogvideox", ["--steps", "6"], "would not end at sigma 0 with 6 steps.*use 5 or 8 steps"),
         ("wan21", ["--sigmas", "sigmas_25"], "starts at sigma 700, but the noise of this model ends at 1"),
         ("wan21", ["--embedded_guidance", "6"], "has no embedded guidance; use cfg_max"),
-        ("wan21_last_image", ["--trajectory.kind", "orbit"], "the path does not end at an input picture; give two"),
+        ("wan21_last_image", ["--trajectory.kind", "orbit"], "the path does not end at an input image; give two"),
     ],
 )
 def test_what_a_family_cannot_take(

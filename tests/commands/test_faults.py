@@ -69,7 +69,7 @@ def check_refused(save: Save, place: Path, what: str) -> bool:
 
 
 def older(place: Path) -> Path:
-    """An older result: a film, a file of the user's own, a folder."""
+    """An older result: a video, a file of the user's own, a folder."""
     out = place / "out"
     (out / "mine").mkdir(parents=True)
     for name in ("warps.mp4", "notes.txt", "mine/a.txt"):

@@ -65,7 +65,7 @@ def run(*options: str) -> dict:
 
 
 def test_the_released_method_by_one_option(folder: Path) -> None:
-    """All of its 100 steps, on a small picture."""
+    """All of its 100 steps, on a small image."""
     report = run("--guidance.preset", "nvs_solver_dgs")
     settings = report["settings"]
     assert settings["steps"] == 100

@@ -78,7 +78,7 @@ def test_points_find_the_line_among_outliers(kind: DepthKind, scale: float, shif
     straight = 1 / truth.values.double() if kind == "disparity" else truth.values.double()
     generator = torch.Generator().manual_seed(3)
     points = sparse_points(truth, CAMERA, 60, wrong, generator)
-    # Points behind the camera, beside the picture and not finite have no say.
+    # Points behind the camera, beside the image and not finite have no say.
     behind = CAMERA.unproject(torch.tensor([[5.0, 5.0], [900.0, 5.0]]), torch.tensor([-2.0, 2.0]))
     points = torch.cat([points, behind, torch.full((1, 3), torch.nan, dtype=torch.float64)])
     found = align_to_points((straight - shift) / scale, CAMERA, points, kind=kind)

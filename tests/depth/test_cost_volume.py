@@ -63,7 +63,7 @@ def test_paths_break_where_the_colour_does() -> None:
 
 
 def test_one_path_is_that_of_the_equation() -> None:
-    """Against the definition, pixel by pixel, in a picture of one row: two paths, and six of a single pixel."""
+    """Against the definition, pixel by pixel, in an image of one row: two paths, and six of a single pixel."""
     cost = torch.rand(5, 1, 7, generator=torch.Generator().manual_seed(0))
     image = torch.rand(3, 1, 7, generator=torch.Generator().manual_seed(1))
 

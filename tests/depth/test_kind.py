@@ -104,7 +104,7 @@ def test_planes_are_straight_in_inverse_depth() -> None:
     assert turned > 0.9
     assert not looks_like_disparity(depth)
     assert looks_like_disparity(7 / depth)
-    # A camera held upside down: depth grows down the picture, but its planes still say depth.
+    # A camera held upside down: depth grows down the image, but its planes still say depth.
     assert not looks_like_disparity(depth[::-1])
 
 

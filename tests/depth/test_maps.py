@@ -19,7 +19,7 @@ from tests.mutations import damaged, result_or_error
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="shared data is not here")
 
-# A floor seen from above the horizon: z falls from 6 to 2 down the picture, another way in each column.
+# A floor seen from above the horizon: z falls from 6 to 2 down the image, another way in each column.
 MAP = (12 / (2 + np.arange(7)[:, None] * 0.5 + np.arange(9) * 0.1)).astype(np.float32)
 
 
@@ -238,7 +238,7 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
         ("pickled.npy", "pickled Python objects, which are never opened"),
         ("pickled.npz", "pickled Python objects, which are never opened"),
         ("a.txt", r"must be one of \.npy"),
-        ("colour.png", "a picture in colours"),
+        ("colour.png", "an image in colours"),
         ("none.npy", "does not exist"),
         ("", "is a folder"),
     ]:
@@ -323,7 +323,7 @@ def test_fit_takes_the_same_shape_and_refuses_another() -> None:
     for width, height in [(300, 200), (1921, 1280), (75, 50), (76, 50), (451, 300)]:
         assert fit_depth(depth, width, height).values.shape == (height, width)
     for width, height in [(100, 150), (300, 210), (150, 110), (160, 100), (75, 53)]:
-        with pytest.raises(InputError, match=rf"depth is 150 x 100, but the picture is {width} x {height}"):
+        with pytest.raises(InputError, match=rf"depth is 150 x 100, but the image is {width} x {height}"):
             fit_depth(depth, width, height)
 
 
@@ -388,9 +388,9 @@ def test_real_files_have_the_depth_that_their_sources_state() -> None:
     assert 2.8 < float(lego.values[lego.valid].min()) < lego.median < float(lego.values.max()) < 5.5
     dtu = read_depth(DATA / "nvs_dtu_scan1/000001.pfm")
     assert float(dtu.valid.float().mean()) == pytest.approx(0.735, abs=0.01)
-    # No data lies at the top of the picture (the black background), which rows the wrong way round would put below.
+    # No data lies at the top of the image (the black background), which rows the wrong way round would put below.
     assert float(dtu.valid[:42].float().mean()) < 0.6 < 0.9 < float(dtu.valid[-42:].float().mean())
-    with pytest.raises(InputError, match="depth is 160 x 128, but the picture is 1600 x 1200"):
+    with pytest.raises(InputError, match="depth is 160 x 128, but the image is 1600 x 1200"):
         fit_depth(dtu, 1600, 1200)
     street = read_depth(DATA / "nvs_dynamic_street/depth/frame_000000.npy", kind="disparity")
     assert bool(street.valid.all())
@@ -416,7 +416,7 @@ def test_who_says_depth_is_believed_unless_it_is_negative() -> None:
 
 
 def test_struct_of_the_pfm_reader_matches_the_definition(tmp_path: Path) -> None:
-    # Two rows written by hand: the file's first row is the picture's last.
+    # Two rows written by hand: the file's first row is the image's last.
     (tmp_path / "a.pfm").write_bytes(b"Pf\n2 2\n1.0\n" + struct.pack(">4f", 3, 4, 1, 2))
     assert read_depth(tmp_path / "a.pfm", kind="depth").values.tolist() == [[1, 2], [3, 4]]
 
@@ -446,5 +446,5 @@ def test_how_much_a_map_was_enlarged_is_kept_and_bounded() -> None:
     assert fitted.enlarged == 16
     assert fitted.crop(0, 0, 9, 9).enlarged == fitted.resize(8, 6).enlarged == 16
     assert fit_depth(depth, 2, 1).enlarged == fit_depth(depth, 4, 3).enlarged == 1
-    with pytest.raises(InputError, match="depth is 4 x 3, but the picture is 640 x 480: 160 times larger, and 16 is"):
+    with pytest.raises(InputError, match="depth is 4 x 3, but the image is 640 x 480: 160 times larger, and 16 is"):
         fit_depth(depth, 640, 480)

@@ -14,7 +14,7 @@ from tools.scenes import render_scenes
 
 
 def shrunk(views: list[PosedView], width: int) -> tuple[torch.Tensor, Camera, Depth]:
-    """Pictures and cameras at a width, and the first view's depth."""
+    """Images and cameras at a width, and the first view's depth."""
     height = round(views[0].camera.height * width / views[0].camera.width)
     images = torch.stack([interpolate(view.image[None], (height, width), mode="area")[0] for view in views])
     cameras = stack([view.camera.resize(width, height) for view in views])
@@ -58,7 +58,7 @@ def colour_camera(index: int) -> PosedView:
 
     The focal length was fitted: it is the one under which frames 0, 20 and 40 match best on the sensor's depth (540 to
     548 are alike), and that depth is also the truth here, so the figures below are not of cameras found blindly. The
-    2.5 cm are the Kinect's. With the file's own K the cameras contradict the pictures by 1.3 pixels, of 8
+    2.5 cm are the Kinect's. With the file's own K the cameras contradict the images by 1.3 pixels, of 8
     pixels of parallax in all: no matching can then find the depth.
     """
     view = seven_scenes(index)
@@ -150,9 +150,9 @@ def test_what_cannot_be_swept_is_refused() -> None:
     images, cameras, _ = two_planes()
     with pytest.raises(InputError, match="give .V, 3, H, W. with 2 or more"):
         plane_sweep(images[:1], cameras[[0]])
-    with pytest.raises(InputError, match="one for each of the 2 pictures"):
+    with pytest.raises(InputError, match="one for each of the 2 images"):
         plane_sweep(images, cameras[[0]])
-    with pytest.raises(InputError, match="cameras are 48 x 32, but the pictures 96 x 64"):
+    with pytest.raises(InputError, match="cameras are 48 x 32, but the images 96 x 64"):
         plane_sweep(images, cameras.resize(48, 32))
     with pytest.raises(InputError, match="index is 2"):
         plane_sweep(images, cameras, 2)

@@ -1,4 +1,4 @@
-"""Pictures of results say what they should."""
+"""Images of results say what they should."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ def test_ssim_with_the_gaussian_window() -> None:
     whole, full = torchmetrics.structural_similarity_index_measure(
         a, b, gaussian_kernel=True, sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
     )
-    # It mirrors the picture at its border and averages over that too; Wang's own code, and ours, take whole windows.
+    # It mirrors the image at its border and averages over that too; Wang's own code, and ours, take whole windows.
     inner = full[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
     torch.testing.assert_close(ssim(a, b), inner, rtol=1e-7, atol=1e-9)
     assert (whole - inner).abs().max() < 0.01

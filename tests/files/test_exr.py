@@ -16,7 +16,7 @@ from tests.mutations import damaged, result_or_error
 
 OpenEXR = pytest.importorskip("OpenEXR")
 
-# A floor seen from above the horizon: z falls from 6 to 2 down the picture, another way in each column.
+# A floor seen from above the horizon: z falls from 6 to 2 down the image, another way in each column.
 MAP = (12 / (2 + np.arange(7)[:, None] * 0.5 + np.arange(9) * 0.1)).astype(np.float32)
 
 
@@ -65,7 +65,7 @@ def test_marks_of_no_data_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("channels", "words"),
     [
-        ({"R": MAP, "G": MAP + 1, "B": MAP}, "picture in colours"),
+        ({"R": MAP, "G": MAP + 1, "B": MAP}, "image in colours"),
         ({"u": MAP, "v": MAP}, "has the channels 'u', 'v'; give one channel, or name the one that counts 'Z'"),
         ({"a.Z": MAP, "b.Z": MAP}, "has the channels 'a.Z', 'b.Z'"),
     ],

@@ -114,7 +114,7 @@ def test_16_bit_colour_keeps_its_upper_8_bits(tmp_path: Path, channels: int) -> 
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, depth: str) -> None:
     upright: np.ndarray = RANDOM.integers(0, 256, (4, 7, 3) if depth == "RGB" else (4, 7), dtype=np.uint8)
     upright = upright.astype(np.uint16) * 200 if depth == "I;16" else upright
-    # What a camera stores, from the definition of the tag: where row 0 and column 0 of the stored picture lie.
+    # What a camera stores, from the definition of the tag: where row 0 and column 0 of the stored image lie.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -160,14 +160,14 @@ def test_float_tiff_in_range_is_read_and_others_are_refused(tmp_path: Path) -> N
 
 
 def test_what_is_not_a_picture_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"picture .*none\.png does not exist"):
+    with pytest.raises(FileError, match=r"image .*none\.png does not exist"):
         read_image(tmp_path / "none.png")
     with pytest.raises(FileError, match=r"is a folder"):
         read_image(tmp_path)
     (tmp_path / "empty.png").touch()
     with pytest.raises(FileError, match=r"is empty"):
         read_image(tmp_path / "empty.png")
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(FileError, match=r"text\.png cannot be read .*give a PNG or JPEG"):
         read_image(tmp_path / "text.png")
     with pytest.raises(FileError, match=r"cannot be read"):

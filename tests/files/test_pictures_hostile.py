@@ -1,4 +1,4 @@
-"""Pictures that are not what their names say, and pictures that need a lot of memory."""
+"""Images that are not what their names say, and images that need a lot of memory."""
 
 import os
 import struct
@@ -109,7 +109,7 @@ def test_a_picture_too_large_for_memory_is_refused_from_its_header(
     header = b"IHDR" + (10_000).to_bytes(4, "big") + (9_000).to_bytes(4, "big") + bytes([16, 6, 0, 0, 0])
     data = data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
     monkeypatch.setattr(memory, "free_memory", lambda: 2**30)
-    for name, reader in (("picture", read_image), ("depth map", read_depth)):
+    for name, reader in (("image", read_image), ("depth map", read_depth)):
         (tmp_path / "a.png").write_bytes(data)
         words = (
             rf"^{name} .*a\.png of 10000 x 9000 needs about 2\.0 GiB of memory, and 1\.0 GiB are free; make it smaller"

@@ -13,7 +13,7 @@ from tests.mutations import damaged, result_or_error
 
 
 def clip(frames: int, height: int, width: int) -> torch.Tensor:
-    """Smooth pictures that change from frame to frame, in [0.05, 0.95]."""
+    """Smooth images that change from frame to frame, in [0.05, 0.95]."""
     t = torch.arange(frames)[:, None, None] / max(1, frames - 1)
     v, u = torch.arange(height)[:, None] / height, torch.arange(width) / width
     channels = [torch.sin(3 * u + 2 * v + 3 * t), torch.cos(4 * v - u + 2 * t), torch.sin(2 * u * v - 4 * t)]

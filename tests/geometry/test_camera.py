@@ -167,7 +167,7 @@ def test_unusable_poses_are_refused(world_to_camera: Tensor, sentence: str) -> N
         ((0, 500, 320, 240), "singular"),
         ((500, -500, 320, 240), "upside down"),
         ((500, math.nan, 320, 240), "NaN"),
-        ((500, 500, 3200, 240), "far outside the 640x480 picture"),
+        ((500, 500, 3200, 240), "far outside the 640x480 image"),
         ((500, 500, 320, -481), "far outside"),
         ((0.8, 1.1, 0.5, 0.5), "normalised"),
         ((500, 500, 320), "3 numbers"),
@@ -187,7 +187,7 @@ def test_other_faults_are_refused() -> None:
         (lambda: Camera.from_fov(60, 8, 6, torch.eye(3)), r"must end in \(4, 4\)"),
         (lambda: Camera(torch.ones(2, 3, 3), torch.ones(3, 4, 4), 8, 6), "unlike batch shapes"),
         (lambda: Camera(skewed, EYE, 8, 6).check(), "must have the form"),
-        (lambda: camera.crop(4, 0, 5, 6), "leaves the 8x6 picture"),
+        (lambda: camera.crop(4, 0, 5, 6), "leaves the 8x6 image"),
         (lambda: camera.resize(8, 0), "height is 0"),
         (lambda: stack([]), "no cameras"),
         (lambda: stack([camera, camera.resize(4, 3)]), "unlike sizes"),
@@ -214,7 +214,7 @@ def test_a_field_of_view_that_no_picture_has(fov: float) -> None:
 
 @pytest.mark.parametrize("focal", [1e-300, 1e-6, 1e9, 1e300])
 def test_a_focal_length_that_no_picture_has(focal: float) -> None:
-    with pytest.raises(InputError, match="focal length .* pixels is none of a 64x48 picture"):
+    with pytest.raises(InputError, match="focal length .* pixels is none of a 64x48 image"):
         Camera.from_intrinsics((50, focal, 32, 24), 64, 48)
 
 

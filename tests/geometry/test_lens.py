@@ -71,12 +71,12 @@ def test_what_lay_outside_is_marked_and_black() -> None:
     assert not inside[0, 0]
     assert inside[60, 80]
     assert torch.equal(image[0] > 0, inside)
-    # By hand: the middle of the left edge, x = -78.3 / 110 with y almost 0, is bent outwards and leaves the picture.
+    # By hand: the middle of the left edge, x = -78.3 / 110 with y almost 0, is bent outwards and leaves the image.
     assert not inside[61, 0]
 
 
 def test_rays_beyond_the_fold_are_not_inside() -> None:
-    # r (1 - 0.5 r^2) grows up to r^2 = 2/3 only: beyond, the polynomial shows the middle of the picture again.
+    # r (1 - 0.5 r^2) grows up to r^2 = 2/3 only: beyond, the polynomial shows the middle of the image again.
     wide = Camera.from_intrinsics((40.0, 40.0, 80.0, 60.0), 160, 120)
     _, inside = undistort(torch.ones(1, 120, 160), wide, Lens(k1=-0.5))
     radius = ((wide.pixel_grid() - torch.tensor([80.0, 60.0])) / 40).square().sum(dim=-1)

@@ -83,7 +83,7 @@ def test_smeared_depth_marks_what_lies_between_two_surfaces_only() -> None:
 
 def test_smeared_depth_leaves_steep_floors_alone() -> None:
     rows = torch.arange(1, 41, dtype=torch.float32)[:, None]
-    floor = (40 / rows).expand(40, 30).clone()  # a plane: disparity grows evenly down the picture
+    floor = (40 / rows).expand(40, 30).clone()  # a plane: disparity grows evenly down the image
     assert float((floor[1:] / floor[:-1]).min()) < 0.6, "near the horizon it does jump from row to row"
     assert not smeared_depth(floor).any()
     floor[:, :5] = 0  # unknown

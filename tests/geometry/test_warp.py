@@ -348,7 +348,7 @@ def test_cuda_equals_cpu() -> None:
 @pytest.mark.parametrize("value", [1e-40, 1e-38, 3e38])
 @pytest.mark.parametrize("kind", ["orbit", "dolly", "truck", "zoom"])
 def test_depths_at_the_ends_of_float32(value: float, kind: str) -> None:
-    """One such pixel changes nothing else; a map of them gives finite pictures or one sentence."""
+    """One such pixel changes nothing else; a map of them gives finite images or one sentence."""
     camera = Camera.from_fov(60, WIDTH, HEIGHT)
     targets = make_trajectory(kind, camera, 3, 2.0)
     plain, odd = flat(2.0), flat(2.0)
@@ -380,7 +380,7 @@ def test_cameras_out_of_all_range(axis: int, distance: float) -> None:
 
 
 def random_scene(seed: int) -> tuple[Tensor, Tensor, Tensor, Camera, Camera]:
-    """A 16 x 12 picture of boxes before a slanted wall, with unknown pixels, and three cameras around it."""
+    """A 16 x 12 image of boxes before a slanted wall, with unknown pixels, and three cameras around it."""
     generator = torch.Generator().manual_seed(seed)
     camera = Camera.from_intrinsics((14, 15, 8.3, 5.9), 16, 12)
     wall = 4 + 0.1 * torch.arange(16) + 0.05 * torch.arange(12)[:, None]

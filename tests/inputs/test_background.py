@@ -100,6 +100,6 @@ def test_the_white_around_the_lego_is_no_hole() -> None:
         )
         found[background] = known(inputs, TrajectoryOptions(kind="orbit", degrees=5))  # type: ignore[call-arg]
         assert 3 < inputs.start.median_depth < 5
-    # The turn by 2.5 degrees brings a strip of what is beside the picture into view.
+    # The turn by 2.5 degrees brings a strip of what is beside the image into view.
     assert min(found["white"], found["alpha"], found["far"]) > 0.85
     assert found[None] < 0.35

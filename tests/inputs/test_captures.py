@@ -1,4 +1,4 @@
-"""Captures as people have them: which picture belongs to which camera, and what is opened to find out."""
+"""Captures as people have them: which image belongs to which camera, and what is opened to find out."""
 
 import shutil
 from pathlib import Path
@@ -35,7 +35,7 @@ def some_path(count: int) -> Camera:
 
 
 def paint(folder: Path, names: list[str]) -> None:
-    """Pictures that differ in brightness, by their order."""
+    """Images that differ in brightness, by their order."""
     for index, name in enumerate(names):
         write_png(folder / name, torch.full((3, SIZE[1], SIZE[0]), index / 100))
 
@@ -55,7 +55,7 @@ def load(cameras: Path, said: list[str] | None = None, **options: object) -> Inp
 
 
 def brightness(inputs: Inputs) -> list[int]:
-    """By which the pictures are known."""
+    """By which the images are known."""
     return [round(100 * float(view.image.mean())) for view in inputs.views]
 
 
@@ -69,7 +69,7 @@ def test_missing_pictures_are_skipped_and_counted(tmp_path: Path) -> None:
     found = load(tmp_path, said)
     assert brightness(found) == [1, 2, 4]
     assert found.views[2].camera.center[0] == pytest.approx(0.4)
-    assert [line for line in said if "2 of 5 pictures" in line and "skipped, first images/0.png" in line], said
+    assert [line for line in said if "2 of 5 images" in line and "skipped, first images/0.png" in line], said
     # Numbers are those of the camera file, whatever is missing.
     assert brightness(load(tmp_path, use=["4", "1"])) == [4, 1]
     with pytest.raises(FileError, match="images/3.png' of .* does not exist"):
@@ -89,14 +89,14 @@ def test_the_folder_of_the_pictures_decides_the_names_of_llff(tmp_path: Path) ->
     small = load(tmp_path, images=str(tmp_path / "images_8"), use=["image002"])
     assert small.views[0].name == "image002.png"
     assert small.views[0].camera.center[0] == pytest.approx(0.2)
-    with pytest.raises(InputError, match="has 3 cameras, but .*few holds 1 pictures"):
+    with pytest.raises(InputError, match="has 3 cameras, but .*few holds 1 images"):
         load(tmp_path, images=str(tmp_path / "few"))
     (tmp_path / "images" / "b.png").unlink()  # now the folder of another size is the only one with a name for each
     assert len(load(tmp_path, images=str(tmp_path / "images_8")).views) == 3
 
 
 def test_pictures_elsewhere_are_paired_by_name(tmp_path: Path) -> None:
-    """By order, the picture of an image that COLMAP could not register would shift all others by one."""
+    """By order, the image of an image that COLMAP could not register would shift all others by one."""
     write_colmap(tmp_path / "sparse", some_path(3), ["a.JPG", "c.JPG", "d.JPG"])
     paint(tmp_path / "half", ["a.png", "b.png", "c.png", "d.png"])
     found = load(tmp_path / "sparse", images=str(tmp_path / "half"))
@@ -137,7 +137,7 @@ def test_a_line_of_numbers_a_camera_with_intrinsics_beside_it(tmp_path: Path, nu
     with pytest.raises(FileError, match=r"K.txt has 3 numbers.*--intrinsics"):
         load(tmp_path)
     (tmp_path / "K.txt").unlink()
-    with pytest.raises(InputError, match="holds poses alone; give the pictures' intrinsics as --intrinsics"):
+    with pytest.raises(InputError, match="holds poses alone; give the images' intrinsics as --intrinsics"):
         load(tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_the_format_can_be_given(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="camera format is 'bundler'; the formats are transforms, colmap"):
         load(tmp_path / "poses.log", **given, camera_format="bundler")
     (tmp_path / "odometry").write_text("a b c\n")
-    with pytest.raises(FileError, match="no format that is recognised; say which it is with --camera_format"):
+    with pytest.raises(FileError, match="no format that is recognised; name the format with --camera_format"):
         load(tmp_path / "odometry", **given)
 
 
@@ -201,7 +201,7 @@ def test_intrinsics_of_another_size_are_not_taken_for_the_pictures(tmp_path: Pat
     (tmp_path / "cams").mkdir()
     camera = some_path(1)[0].resize(8, 6)
     (tmp_path / "cams" / "00000000_cam.txt").write_text(mvsnet_text(camera))
-    with pytest.raises(InputError, match=r"far from the middle of the 32 x 24 picture; .* --camera_size"):
+    with pytest.raises(InputError, match=r"far from the middle of the 32 x 24 image; .* --camera_size"):
         load(tmp_path / "cams")
     found = load(tmp_path / "cams", camera_size=[8, 6])
     assert found.views[0].camera.intrinsics.tolist() == some_path(1).intrinsics[0].tolist()
@@ -230,7 +230,7 @@ def test_names_that_no_disk_can_hold_are_refused_in_a_sentence(tmp_path: Path, o
 
 
 def said_of_depth(folder: Path, stored: np.ndarray, **options: object) -> list[str]:
-    """What is said of one picture with a depth file."""
+    """What is said of one image with a depth file."""
     paint(folder, ["a.png"])
     np.save(folder / "a.npy", stored)
     said: list[str] = []
@@ -243,7 +243,7 @@ def test_an_enlarged_depth_map_is_said(tmp_path: Path) -> None:
     assert said_of_depth(tmp_path, np.ones((24, 32)), depth_kind="depth") == []
     assert said_of_depth(tmp_path, np.ones((23, 31)), depth_kind="depth") == []
     (line,) = said_of_depth(tmp_path, np.ones((3, 4)), depth_kind="depth")
-    assert "depth maps of 1 of 1 pictures were enlarged, that of a.png 8 times" in line
+    assert "depth maps of 1 of 1 images were enlarged, that of a.png 8 times" in line
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Inputs as people have them: one picture, posed views, camera files, videos, scene files."""
+"""Inputs as people have them: one image, posed views, camera files, videos, scene files."""
 
 import json
 from dataclasses import replace
@@ -20,6 +20,7 @@ from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera, stack
 from mvguide.inputs.loading import Inputs, load_inputs
 from mvguide.scenes import packaged_scene
+from mvguide.views.view import fit_camera
 from mvguide.views.warps import warp_views
 from tests.real_data import DATA, needs_data, psnr
 from tools.bench_inputs import captures
@@ -70,7 +71,7 @@ def test_the_street_keeps_its_time() -> None:
 
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
-    """Two posed pictures with depth as a nerfstudio folder, and the same as a scene file."""
+    """Two posed images with depth as a nerfstudio folder, and the same as a scene file."""
     view, path = packaged_scene("blocks").load(num_frames=2)
     small = view.fit(64, 64)
     cameras = stack([small.camera, path[1].resize(64, 64)])
@@ -135,7 +136,7 @@ def test_lens_distortion_is_taken_out_of_picture_and_depth(capture: Path) -> Non
     ]
     assert (view.image - straight.image).abs().mean() > 0.005
     torch.testing.assert_close(view.image[:, 32, 32], straight.image[:, 32, 32], atol=0.02, rtol=0)
-    assert not view.require_depth().valid[0, 0], "the corner comes from outside the picture"
+    assert not view.require_depth().valid[0, 0], "the corner comes from outside the image"
 
 
 def test_a_film_file(tmp_path: Path) -> None:
@@ -156,20 +157,20 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
     image, log = str(capture / "images" / "a.png"), capture / "path.log"
     write_log(log, stack([Camera.from_fov(60, 64, 64)]))
     for config, message in (
-        (InputConfig(), "no picture given; give one of --image, --views, --cameras, --video"),
+        (InputConfig(), "no image given; give one of --image, --views, --cameras, --video"),
         (InputConfig(image=image, cameras=str(capture)), "--image and --cameras given; give one of"),
         (InputConfig(views=[]), "views is an empty list"),
         (InputConfig(views=[ViewOptions(image), ViewOptions(image)]), "several views need a camera_to_world each"),
         (InputConfig(views=[ViewOptions(image, camera_to_world=[[1.0]])]), "is not 4 x 4 numbers"),
         (InputConfig(cameras=str(capture), use=["z"]), "use names 'z', but the camera file has 2 images"),
-        (InputConfig(image=image, crop=[0, 0, 65, 64]), "reaches beyond the picture of 64 x 64"),
+        (InputConfig(image=image, crop=[0, 0, 65, 64]), "reaches beyond the image of 64 x 64"),
         (InputConfig(image=image, crop=[1, 2]), r"give \[left, top, width, height\]"),
         (InputConfig(image=image, resize=[0, 2]), r"resize is \[0, 2\]; give \[width, height\]"),
         (InputConfig(image=image, fov=60, intrinsics=[9, 9, 9, 9]), "both fov and intrinsics"),
         (InputConfig(cameras=str(capture), depth=str(capture / "images")), "no|depth"),
-        (InputConfig(video=str(capture / "depth")), "holds no pictures"),
-        (InputConfig(cameras=str(log)), "holds poses alone; give the pictures' intrinsics as --intrinsics"),
-        (InputConfig(cameras=str(log), intrinsics=[60, 60, 32, 32]), "names no pictures; give their folder as"),
+        (InputConfig(video=str(capture / "depth")), "holds no images"),
+        (InputConfig(cameras=str(log)), "holds poses alone; give the images' intrinsics as --intrinsics"),
+        (InputConfig(cameras=str(log), intrinsics=[60, 60, 32, 32]), "names no images; give their folder as"),
     ):
         with pytest.raises((InputError, FileError), match=message):
             load_inputs(config)
@@ -184,7 +185,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(capture: Path) -> None:
 
 
 def test_the_path_that_one_expects(capture: Path) -> None:
-    """Nothing said: from view to view, round a picture, a film from where it was filmed, or round its moment."""
+    """Nothing said: from view to view, round an image, a video from where it was filmed, or round its moment."""
     unset = TrajectoryOptions()
     two = load_inputs(InputConfig(cameras=str(capture), depth=str(capture / "depth")))
     path = two.trajectory(unset, 5)
@@ -213,3 +214,17 @@ def test_paths_that_the_views_do_not_allow(capture: Path) -> None:
         one.trajectory(TrajectoryOptions(kind="still", **turned), 4)
     with pytest.raises(InputError, match="no file was given"):
         one.trajectory(TrajectoryOptions(kind="file"), 4)
+
+
+def test_the_cameras_of_a_cropped_video_are_followed_as_they_are(tmp_path: Path) -> None:
+    """They were stretched to the image's shape: a wide video of a tall image came out squeezed."""
+    write_png(tmp_path / "tall.png", np.zeros((64, 48, 3), np.uint8))
+    np.save(tmp_path / "depth.npy", np.full((64, 48), 2.0))
+    given: dict[str, Any] = {"image": str(tmp_path / "tall.png"), "depth": str(tmp_path / "depth.npy"), "fov": 50.0}
+    first = load_inputs(load_settings(InputConfig, **given))
+    path = fit_camera(first.trajectory(TrajectoryOptions(kind="orbit"), 5), 64, 24)
+    write_transforms(tmp_path / "video.json", path, [f"{index}.png" for index in range(5)])
+    followed = first.trajectory(TrajectoryOptions(kind="file", file=str(tmp_path / "video.json")), 5)
+    again = fit_camera(followed, 64, 24)
+    torch.testing.assert_close(again.intrinsics, path.intrinsics)
+    torch.testing.assert_close(again.world_to_camera, path.world_to_camera)

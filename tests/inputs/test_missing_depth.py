@@ -1,4 +1,4 @@
-"""Depth that did not come with the pictures, and its scale."""
+"""Depth that did not come with the images, and its scale."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ SIZE = 96
 
 @pytest.fixture(scope="module")
 def scene() -> list[View]:
-    """Two posed pictures of a still scene with exact depth."""
+    """Two posed images of a still scene with exact depth."""
     found = render_scenes([0], size=SIZE, frames=8, with_depth=True)
     assert found.depth is not None
     views = []
@@ -159,14 +159,14 @@ def test_alignments_that_lack_their_ground(scene: list[View]) -> None:
     for settings, message in cases:
         with pytest.raises(InputError, match=message):
             complete(views, **settings)
-    with pytest.raises(InputError, match="two or more posed pictures"):
+    with pytest.raises(InputError, match="two or more posed images"):
         complete(without_depth(scene[:1]), depth_source="sweep")
     turned = torch.diag(torch.tensor([-1.0, 1, -1, 1], dtype=torch.float64)) @ scene[1].camera.world_to_camera
     back = replace(scene[1], camera=replace(scene[1].camera, world_to_camera=turned))
-    with pytest.raises(InputError, match="no other picture looks where 0.png does"):
+    with pytest.raises(InputError, match="no other image looks where 0.png does"):
         complete(without_depth([scene[0], back]))
     unlike = [scene[0], scene[1].fit(64, 64)]
-    with pytest.raises(InputError, match="pictures of one size, not 64 x 64, 96 x 96"):
+    with pytest.raises(InputError, match="images of one size, not 64 x 64, 96 x 96"):
         complete(without_depth(unlike))
 
 
@@ -184,14 +184,14 @@ def test_a_picture_alone_takes_a_depth_model(scene: list[View], model: Path, tmp
     assert not view.require_depth().is_metric
     assert said == [
         "field of view of a.png is not known: 60 degrees are assumed; --fov sets it",
-        f"depth of 1 of 1 pictures is from the model {model}",
+        f"depth of 1 of 1 images is from the model {model}",
     ]
     (view,) = load_inputs(replace(config, depth_center=3.0)).views
     assert view.require_depth().is_metric
     (view,) = load_inputs(replace(config, depth_model=None, depth_source="file")).views
     assert view.depth is None
     if not model_is_here(DEFAULT_MODEL):
-        with pytest.raises(InputError, match="--depth_model .*`hf download depth-anything.*posed pictures"):
+        with pytest.raises(InputError, match="--depth_model .*`hf download depth-anything.*posed images"):
             load_inputs(replace(config, depth_model=None))
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_inputs(replace(config, depth_model=str(tmp_path)))
@@ -207,7 +207,7 @@ def test_the_frames_of_a_video_get_one_scale(scene: list[View], model: Path, tmp
 
 
 def test_a_colmap_folder_brings_its_own_scale(scene: list[View], model: Path, tmp_path: Path) -> None:
-    """Pictures and sparse points alone: the points tell the sweep its range, and a depth model its scale."""
+    """Images and sparse points alone: the points tell the sweep its range, and a depth model its scale."""
     (tmp_path / "images").mkdir()
     names = [view.name for view in scene]
     for view in scene:

@@ -117,7 +117,7 @@ def replace_first(trajectory: Camera) -> Camera:
 
 
 def test_two_views_tell_the_error_of_the_warp(pipe: mvguide.MultiViewPipeline) -> None:
-    """Where another picture can be looked at, nothing is assumed about the depth."""
+    """Where another image can be looked at, nothing is assumed about the depth."""
     scene = load_settings(InputConfig, scene=str(ROOT / "mvguide" / "scenes" / "two_views.yaml"))
     inputs = load_inputs(scene)
     path = inputs.trajectory(scene.trajectory, FRAMES)
@@ -154,7 +154,7 @@ def test_what_cannot_be_calibrated(pipe: mvguide.MultiViewPipeline, context: mvg
 
 
 def test_what_a_kept_calibration_depends_on(pipe: mvguide.MultiViewPipeline, tmp_path: Path) -> None:
-    """Guidance scale, weights and number format count; the seed, which comes in with the noise on the picture, not."""
+    """Guidance scale, weights and number format count; the seed, which comes in with the noise on the image, not."""
     view, path = packaged_scene("blocks").load(num_frames=FRAMES)
     schedule = mvguide.SigmaSchedule(torch.tensor([10.0, 1.0, 0.0]))
 

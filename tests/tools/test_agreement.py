@@ -77,7 +77,7 @@ def test_a_cell_that_disagrees_is_left_to_the_model() -> None:
     trust = 1 - (found - wanted)[0].abs() / (own - wanted)[0].abs()
     assert trust[2, :, 5, 5].max() < 0.3
     assert trust[2, :, 12:, 12:].min() > 0.9
-    assert trust[0].min() == 1, "a pinned frame is the picture"
+    assert trust[0].min() == 1, "a pinned frame is the image"
 
 
 def test_a_channel_that_moves_otherwise_is_left_to_the_model() -> None:

@@ -42,7 +42,7 @@ def test_a_smooth_field_is_of_its_size_and_smooth(exact: Scene, name: str, amoun
     error = (depth_of(Scene(SEED, 64, 8, name)) / depth_of(exact)).log()
     assert error.square().mean().sqrt().item() == pytest.approx(amount, rel=1e-3)
     assert error.mean().item() == pytest.approx(0, abs=1e-4)
-    # At most 1.5 cycles a picture, so 2 pi 1.5 / 64 of the largest of the waves from pixel to pixel.
+    # At most 1.5 cycles an image, so 2 pi 1.5 / 64 of the largest of the waves from pixel to pixel.
     assert error.diff(dim=1).abs().max() < 0.3 * error.abs().max()
     assert torch.equal(smooth_field(64, 64, SEED), smooth_field(64, 64, SEED))
     assert (smooth_field(64, 64, SEED) * smooth_field(64, 64, SEED + 1)).mean().abs() < 0.9

@@ -74,8 +74,8 @@ def test_cameras_are_rigid_level_and_independent_of_the_frame_count() -> None:
     turn = many[..., :3, :3]
     assert torch.allclose(turn @ turn.mT, torch.eye(3).expand_as(turn), atol=1e-5)
     assert torch.linalg.det(turn).min() > 0.99
-    assert turn[..., 1, 0].abs().max() < 1e-5  # the picture's x axis stays level
-    assert turn[..., 1, 1].max() < 0  # the picture's y axis points down, the world's up
+    assert turn[..., 1, 0].abs().max() < 1e-5  # the image's x axis stays level
+    assert turn[..., 1, 1].max() < 0  # the image's y axis points down, the world's up
 
 
 def test_moves_are_of_all_kinds_and_show_something_new() -> None:

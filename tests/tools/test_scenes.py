@@ -58,7 +58,7 @@ def test_depth_and_cameras_are_exact(scenes: Scenes) -> None:
 
 
 def test_the_motion_bucket_is_sixteen_times_the_flow() -> None:
-    """A truck past a wall at depth 2: flow is f t / z in pixels of a picture 64 wide."""
+    """A truck past a wall at depth 2: flow is f t / z in pixels of an image 64 wide."""
     intrinsics = torch.tensor([[[64.0, 0, 32], [0, 64, 32], [0, 0, 1]]])
     poses = torch.eye(4).repeat(1, 3, 1, 1)
     poses[0, :, 0, 3] = torch.tensor([0.0, 0.1, 0.2])

@@ -1,4 +1,4 @@
-"""Pictures like photographs, made from nothing."""
+"""Images like photographs, made from nothing."""
 
 import pytest
 import torch

@@ -51,7 +51,7 @@ def test_depth_in_millimetres_with_cameras_in_metres(cameras: str, lens: str, tm
     wrong = previewed(tmp_path / "wrong", *arguments)
     (sentence,) = [text for text in wrong if "differ about" in text]
     assert sentence.startswith("depth scale and camera scale differ about 1000 times")
-    assert sentence.endswith("say --depth_unit 0.001")
+    assert sentence.endswith("use --depth_unit 0.001")
     assert previewed(tmp_path / "right", *arguments, "--depth_unit", "0.001") == []
 
 
@@ -78,7 +78,7 @@ def test_two_views_of_a_wrong_unit_say_which_option_mends_it(pair: list[View]) -
     (sentence,) = [text for text in diagnosed([in_millimetres(view) for view in pair], path) if "scale" in text]
     assert "differ about 1000 times" in sentence
     assert "whole numbers" in sentence
-    assert "say --depth_unit 0.001" in sentence
+    assert "use --depth_unit 0.001" in sentence
 
 
 def test_one_view_of_a_wrong_unit_on_a_recorded_path(pair: list[View]) -> None:
@@ -86,7 +86,7 @@ def test_one_view_of_a_wrong_unit_on_a_recorded_path(pair: list[View]) -> None:
     path = truck(pair[0].camera, 4, distance=0.1, target_depth=pair[0].median_depth)
     (sentence,) = [text for text in diagnosed([view], path) if "scale" in text]
     assert "the path is only 0.0001 times as long as the scene is deep" in sentence
-    assert "say --depth_unit 0.001" in sentence
+    assert "use --depth_unit 0.001" in sentence
     assert [text for text in diagnosed([pair[0]], path) if "scale" in text] == []
     still = stack([view.camera, view.camera])
     assert [text for text in diagnosed([view], still) if "scale" in text] == [], "a camera that stands needs no scale"
@@ -107,7 +107,7 @@ def test_a_picture_without_depth_is_not_helped_by_a_shorter_move(pair: list[View
     path = orbit(view.camera, 5, degrees=10, target_depth=view.median_depth)
     (sentence,) = [text for text in diagnosed([sparse], path) if "is seen" in text]
     assert sentence.startswith("from frame 1 on less than 40% is seen")
-    assert sentence.endswith("depth is known for only 34% of a picture; give depth for the rest, or add a view")
+    assert sentence.endswith("depth is known for only 34% of an image; give depth for the rest, or add a view")
 
 
 def test_two_views_with_hardly_a_pixel_of_depth_are_diagnosed_all_the_same(pair: list[View]) -> None:
@@ -115,9 +115,9 @@ def test_two_views_with_hardly_a_pixel_of_depth_are_diagnosed_all_the_same(pair:
     sparse = []
     for view in pair:
         valid = torch.zeros(128, 128, dtype=torch.bool)
-        valid[65, 65] = True  # not among the pixels of the small picture that scales are tried on
+        valid[65, 65] = True  # not among the pixels of the small image that scales are tried on
         sparse.append(replace(view, depth=replace(view.require_depth(), valid=valid)))
-    assert any("depth is known for only 0% of a picture" in text for text in diagnosed(sparse, path))
+    assert any("depth is known for only 0% of an image" in text for text in diagnosed(sparse, path))
 
 
 def test_a_move_too_long_from_its_second_frame_on_is_never_cut_to_nothing(pair: list[View]) -> None:

@@ -19,7 +19,7 @@ def test_a_video_is_played_over_the_frames() -> None:
 def test_time_stops_at_a_moment() -> None:
     assert Moments.footage(4, 3, at=2).shows.int().argmax(0).tolist() == [2, 2, 2]
     assert Moments.footage(4, 3, at=-1).shows.int().argmax(0).tolist() == [3, 3, 3]
-    with pytest.raises(InputError, match="moment 4 was asked for, but the video has pictures 0 to 3"):
+    with pytest.raises(InputError, match="moment 4 was asked for, but the video has frames 0 to 3"):
         Moments.footage(4, 3, at=4)
 
 

@@ -1,4 +1,4 @@
-"""Views: picture, depth and camera change size together."""
+"""Views: image, depth and camera change size together."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from PIL import Image
 from mvguide.depth.maps import Depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
-from mvguide.views.view import View, fit_camera
+from mvguide.views.view import View, fit_camera, unfit_camera
 
 
 def view(width: int = 60, height: int = 40) -> View:
-    """A picture whose colour is its pixel's place, over a slanted plane."""
+    """An image whose colour is its pixel's place, over a slanted plane."""
     camera = Camera.from_fov(70, width, height)
     place = camera.pixel_grid().permute(2, 0, 1).float() / 100
     depth = 2 + place[0].clone()
@@ -48,6 +48,14 @@ def test_a_trajectory_is_fitted_like_its_view() -> None:
     torch.testing.assert_close(fit_camera(trajectory, 30, 30).intrinsics, view().fit(30, 30).camera.intrinsics)
 
 
+@pytest.mark.parametrize("size", [(32, 24), (50, 20), (20, 50), (64, 48), (200, 33)])
+def test_unfitting_is_the_inverse_of_fitting(size: tuple[int, int]) -> None:
+    whole = Camera.from_intrinsics((40.0, 44.0, 30.0, 25.0), 64, 48)
+    back = unfit_camera(fit_camera(whole, *size), 64, 48)
+    assert (back.width, back.height) == (64, 48)
+    torch.testing.assert_close(back.intrinsics, whole.intrinsics)
+
+
 def test_from_files_reads_everything(tmp_path: Path) -> None:
     Image.fromarray(np.full((20, 30, 3), 128, np.uint8)).save(tmp_path / "a.png")
     np.save(tmp_path / "d.npy", np.full((10, 15), 3000.0))
@@ -73,7 +81,7 @@ def test_from_files_reads_everything(tmp_path: Path) -> None:
 
 def test_sizes_must_agree() -> None:
     good = view()
-    with pytest.raises(InputError, match="has a picture"):
+    with pytest.raises(InputError, match="has an image"):
         View(good.image[:, :-1], good.camera, good.depth)
     with pytest.raises(InputError, match="has depth"):
         View(good.image, good.camera, view(50, 40).depth)

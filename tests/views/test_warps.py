@@ -52,7 +52,7 @@ def test_pixels_without_depth_move_with_what_is_behind_and_fill_what_nothing_els
     assert torch.equal(warps.image[known], alone.image[known])
     torch.testing.assert_close(warps.seen, alone.seen, atol=0.01, rtol=0)
     assert warps.guessed[2].sum() > 100
-    assert not warps.guessed[0].any(), "the picture itself is given"
+    assert not warps.guessed[0].any(), "the image itself is given"
     assert warps.confidence[warps.guessed].max() <= 0.1
     # The wall beside the square is where it should be; the square's own part moves as the wall does.
     wall = (right.depth > 3).expand_as(known) & warps.guessed.expand_as(known)

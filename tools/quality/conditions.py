@@ -43,7 +43,7 @@ DepthChange = Callable[[Tensor, int], Tensor]
 
 
 def smooth_field(height: int, width: int, seed: int) -> Tensor:
-    """``g(u, v)``: a sum of few cosines of at most 1.5 cycles a picture, mean 0 and rms 1, float32 ``[H, W]``."""
+    """``g(u, v)``: a sum of few cosines of at most 1.5 cycles an image, mean 0 and rms 1, float32 ``[H, W]``."""
     generator = torch.Generator().manual_seed(seed)
     frequency = (2 * torch.rand(_WAVES, 2, generator=generator) - 1) * _HIGHEST
     phase = 2 * pi * torch.rand(_WAVES, generator=generator)

@@ -1,4 +1,4 @@
-"""Pictures of the bench: a sheet for each condition, and who wins where."""
+"""Images of the bench: a sheet for each condition, and who wins where."""
 
 import math
 import re

@@ -90,7 +90,7 @@ def overview(rows: Sequence[Row], conditions: Sequence[str], methods: Sequence[s
 def markdown(rows: Sequence[Row], condition: str, methods: Sequence[str], baseline: str) -> str:
     """A condition's two tables: means over scenes, and differences to the baseline, paired by scene.
 
-    Sharpness of parts of a picture is left to the CSV.
+    Sharpness of parts of an image is left to the CSV.
     """
     columns = [column for column in COLUMNS if not column.startswith("sharpness") or column.endswith("whole")]
     found = {method: of_method(rows, condition, method) for method in methods}

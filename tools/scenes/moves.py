@@ -23,7 +23,7 @@ _MARGIN = 0.3
 class Path:
     """Camera paths of B scenes."""
 
-    intrinsics: Tensor  # [B, 3, 3] for a picture of width and height 1
+    intrinsics: Tensor  # [B, 3, 3] for an image of width and height 1
     camera_to_world: Tensor  # [B, F, 4, 4]
     move: Tensor  # [B] index in MOVES
     new_share: Tensor  # [B]
@@ -142,7 +142,7 @@ def sample_paths(
 
 
 def _judge(world: World, intrinsics: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-    """New share of the last probe's picture, whether the way is clear, [B, tries]; probes [B, tries, 3, 4, 4]."""
+    """New share of the last probe's image, whether the way is clear, [B, tries]; probes [B, tries, 3, 4, 4]."""
     count, tries, stops = probes.shape[:3]
     many, lens = world.repeat(tries), intrinsics.repeat_interleave(tries, 0)
     pose = probes.flatten(0, 1)

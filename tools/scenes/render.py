@@ -105,10 +105,10 @@ def _bucket(world: World, lens: Tensor, pose: Tensor, center: Tensor, size: int 
 
 
 def flow_bucket(depth: Tensor, intrinsics: Tensor, world_to_camera: Tensor) -> Tensor:
-    """Motion bucket: 16 x mean optical flow from frame to frame, in pixels of a picture 64 pixels wide, in [1, 255].
+    """Motion bucket: 16 x mean optical flow from frame to frame, in pixels of an image 64 pixels wide, in [1, 255].
 
     The flow is that of the first frame's points (a still world) between neighbouring cameras, over the points that
-    are inside the picture in both.
+    are inside the image in both.
 
     Args:
         depth: of the first frame, ``[B, H, W]``.

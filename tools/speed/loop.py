@@ -51,7 +51,7 @@ def bench_loop() -> dict[str, Any]:
 
     ours_s, stock_s, ratio = alternate(ours, stock, 9)
     return {
-        "name": "8 frames, 25 steps on the embedded model, blend, from picture to frames",
+        "name": "8 frames, 25 steps on the embedded model, blend, from image to frames",
         "baseline": "stock StableVideoDiffusionPipeline, same modules and sigmas",
         "ours_s": ours_s,
         "baseline_s": stock_s,

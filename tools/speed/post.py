@@ -10,7 +10,7 @@ from mvguide.diffusion.schedule import load_sigmas
 from tools.speed.timing import alternate, printed_by
 
 POST_PIXELS = 64
-"""Side of the picture that is timed; memory is measured at four times that, where activations outweigh the rest."""
+"""Side of the image that is timed; memory is measured at four times that, where activations outweigh the rest."""
 POST_MODES = ("unguided", "unguided, CFG chunked", "post", "post, kept activations", "post, 4 tiles, CFG chunked")
 
 

@@ -1,4 +1,4 @@
-"""The preview against writing its film."""
+"""The preview against writing its video."""
 
 import tempfile
 from pathlib import Path
@@ -30,7 +30,7 @@ def bench_preview() -> dict[str, Any]:
 
         ours_s, theirs_s, ratio = alternate(ours, lambda: write_video(place / "plain.mp4", frames, 7), 3)
     return {
-        "name": "preview of one 1024 x 576 view, 25 frames: warps, judgement, film, sheet and plot",
+        "name": "preview of one 1024 x 576 view, 25 frames: warps, judgement, video, sheet and plot",
         "baseline": "writing the same 25 frames as mp4",
         "ours_s": ours_s,
         "baseline_s": theirs_s,

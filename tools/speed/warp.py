@@ -15,7 +15,7 @@ WARP_FRAMES = 24
 
 
 def warp_inputs(frames: int = WARP_FRAMES) -> tuple[torch.Tensor, torch.Tensor, Camera, Camera]:
-    """A 1024 x 576 picture over a smooth hill, and an orbit of so many cameras."""
+    """A 1024 x 576 image over a smooth hill, and an orbit of so many cameras."""
     height, width = 576, 1024
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     depth = 3 - 1.2 * torch.exp(-6 * (rows**2 + columns**2))

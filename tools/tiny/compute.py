@@ -34,7 +34,7 @@ def keep_float32(module: torch.nn.Module) -> None:
     """Exempt a module from autocast.
 
     On a CPU, torch 2.13 writes outside its memory in the bfloat16 gradient of the VAE's last temporal convolution
-    (3 channels) on pictures of 128 x 128: the process ends with a segmentation fault.
+    (3 channels) on images of 128 x 128: the process ends with a segmentation fault.
     """
     forward = module.forward
 

@@ -1,4 +1,4 @@
-"""Curves of a training as a picture."""
+"""Curves of a training as an image."""
 
 import csv
 from pathlib import Path

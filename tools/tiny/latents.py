@@ -24,7 +24,7 @@ def encode_frames(vae: Any, video: Tensor, chunk: int = 16) -> Tensor:
 
 @torch.no_grad()
 def embed_pictures(pipe: Any, pictures: Tensor) -> Tensor:
-    """Image embeddings ``[B, C]`` of ``[B, 3, H, W]`` uint8 pictures.
+    """Image embeddings ``[B, C]`` of ``[B, 3, H, W]`` uint8 images.
 
     The pipeline's own preprocessing (``_encode_image``), but on tensors where they are, without a turn through PIL.
     """
@@ -40,7 +40,7 @@ def encode_shards(pipe: Any, settings: Settings, rank: int, world: int) -> None:
     """Make every ``world``-th shard of latents that is not there yet, from stored videos or from scenes rendered now.
 
     The first and the last frame are embedded, so that a video can also be learned backwards. Latents of 128 x 128
-    pixels take a twelfth of the pictures' room: pictures that only this stage needs are not kept.
+    pixels take a twelfth of the images' room: images that only this stage needs are not kept.
     """
     compute = Compute.of(settings)
     pipe.vae.to(compute.device), pipe.image_encoder.to(compute.device)

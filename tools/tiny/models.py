@@ -120,7 +120,7 @@ def _outer_name(name: str) -> str:
 
 
 def build_image_encoder() -> Any:
-    """Random and frozen image encoder: the pipeline needs one, and its embedding tells pictures apart."""
+    """Random and frozen image encoder: the pipeline needs one, and its embedding tells images apart."""
     encoder: Any = CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=64,

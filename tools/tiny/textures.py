@@ -1,4 +1,4 @@
-"""Pictures with the statistics of photographs, made from nothing: what the rendered worlds lack and a VAE should know.
+"""Images with the statistics of photographs, made from nothing: what the rendered worlds lack and a VAE should know.
 
 Dead leaves (opaque shapes of all sizes, one over the other), each with noise of a 1/f spectrum, under uneven light,
 with rows of strokes like writing, out of focus or sharp, with a sensor's grain. Seen through a window that glides.
@@ -33,7 +33,7 @@ def dead_leaves(size: int, generator: torch.Generator, leaves: int = LEAVES) -> 
         return torch.rand(*shape, generator=generator)
 
     textures = torch.stack([noise_field(size, 0.6 + 0.35 * k, generator) for k in range(4)])
-    # Radii with density 1 / r^3: as many small shapes as a picture of things at all distances has.
+    # Radii with density 1 / r^3: as many small shapes as an image of things at all distances has.
     low, high = 1.0 / size, 0.4
     radius = (low**-1.2 + draw(leaves) * (high**-1.2 - low**-1.2)) ** (-1 / 1.2)
     radius[: leaves // 6] = 0.12 + 0.3 * draw(leaves // 6)
@@ -58,7 +58,7 @@ def dead_leaves(size: int, generator: torch.Generator, leaves: int = LEAVES) -> 
 
 
 def add_strokes(picture: Tensor, generator: torch.Generator) -> None:
-    """Rows of small dark or light strokes, like writing or shelves, somewhere in a picture ``[3, S, S]``; in place."""
+    """Rows of small dark or light strokes, like writing or shelves, somewhere in an image ``[3, S, S]``; in place."""
     size = picture.shape[-1]
 
     def pick(low: int, high: int) -> int:
@@ -89,7 +89,7 @@ def blur(picture: Tensor, sigma: float) -> Tensor:
 
 
 def textured_picture(size: int, generator: torch.Generator) -> Tensor:
-    """One picture ``[3, S, S]`` in [0, 1], without grain."""
+    """One image ``[3, S, S]`` in [0, 1], without grain."""
 
     def draw() -> float:
         return float(torch.rand((), generator=generator))
@@ -105,7 +105,7 @@ def textured_picture(size: int, generator: torch.Generator) -> Tensor:
 
 
 def textured_clips(count: int, frames: int, size: int, generator: torch.Generator) -> Tensor:
-    """Videos ``[B, F, 3, S, S]`` uint8 of a window that glides over a still picture; every frame has its own grain."""
+    """Videos ``[B, F, 3, S, S]`` uint8 of a window that glides over a still image; every frame has its own grain."""
     margin = math.ceil(_GLIDE * frames)
     clips = torch.empty(count, frames, 3, size, size, dtype=torch.uint8)
     for clip in clips:

@@ -63,7 +63,7 @@ def train_vae(vae: Any, settings: Settings, steps: int | None = None) -> None:
 
 
 def make_textures(settings: Settings, rank: int) -> Tensor:
-    """Clips ``[N, 4, 3, S, S]`` uint8 of pictures like photographs, this process's own."""
+    """Clips ``[N, 4, 3, S, S]`` uint8 of images like photographs, this process's own."""
     count = settings.texture_clips if settings.vae_textures > 0 else 0
     generator = torch.Generator().manual_seed(settings.seed * 1000 + 100 + rank)
     return textured_clips(count, LONG, settings.size, generator)

@@ -19,7 +19,7 @@ from tools.tiny.unet import v_errors
 
 @torch.no_grad()
 def vae_psnr(vae: Any, video: Tensor, latents: Tensor) -> Tensor:
-    """PSNR through the VAE of each video ``[B, F, 3, H, W]`` (uint8), colours clamped as in a picture: dB ``[B]``."""
+    """PSNR through the VAE of each video ``[B, F, 3, H, W]`` (uint8), colours clamped as in an image: dB ``[B]``."""
     truth = video.float() / 255
     decoded = torch.cat([vae.decode(one, num_frames=len(one)).sample for one in latents])
     picture = (decoded / 2 + 0.5).clamp(0, 1).view_as(truth)
