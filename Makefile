@@ -2,6 +2,8 @@
 # make test   installs the development tools as well, and runs the tests
 # make check  format, lint, types, tests: what CI runs
 # make bench  figures of speed
+# make faults commands killed and stopped at random moments, and disks that are full at every write
+# make flat   memory of ten times the work against that of a tenth
 # make fuzz   20 000 damaged files for every reader, in about ten minutes
 
 PYTHON ?= python3.11
@@ -11,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
 
 INSTALL = $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: install demo test check format bench fuzz
+.PHONY: install demo test check format bench faults flat fuzz
 
 install: .venv/installed
 
@@ -46,3 +48,10 @@ bench: install
 
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.fuzz --cases 20000
+
+faults: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.faults
+	$(PYTEST) -m "faults or not faults" tests/commands/test_faults.py tests/commands/test_resume.py tests/files
+
+flat: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.flat

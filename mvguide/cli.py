@@ -147,13 +147,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, words = find_command(words)
     command = COMMANDS[name]
-    from mvguide.config.parsing import make_parser, parse
     from mvguide.files.stopping import stop_sentence, stoppable
 
-    settings = _load("config", command.settings)
-    parser = make_parser(settings, f"mvguide {name}".replace("--scene", "--scene SCENE"), command.positional)
-    with stoppable() as notes:
+    with stoppable() as notes:  # from here on: most of a short command is importing
         try:
+            from mvguide.config.parsing import make_parser, parse
+
+            settings = _load("config", command.settings)
+            shown = f"mvguide {name}".replace("--scene", "--scene SCENE")
+            parser = make_parser(settings, shown, command.positional)
             _load("commands", command.function)(parse(parser, settings, words))
             sys.stdout.flush()
         except MvguideError as error:

@@ -15,12 +15,12 @@ from mvguide.errors import FileError, InputError
 from mvguide.evaluation.report import read_evaluation
 from mvguide.files.atomic import check_writable
 from mvguide.files.stopping import Stopped
-from mvguide.pipeline import preview as previews
 from mvguide.pipeline.latents import LATENTS
 from mvguide.viewer.keys import KeyCameras
 from mvguide.viewer.server import load_viser
 from mvguide.viewer.shown import Shown, is_result, read_shown, show_path
 from mvguide.viewer.window import Viewer
+from mvguide.views.diagnosis import diagnose
 from mvguide.views.view import fit_camera
 
 _TAKEN = "a result folder, a scene file, the name of a packaged scene, or a folder of posed images"
@@ -75,10 +75,10 @@ def _shown(config: ViewConfig, bar: JobBar, say: Say) -> Shown:
         raise InputError(f"nothing to view was given; give {_TAKEN}, or an image with --image and --depth")
     inputs, path = read_path(config, bar, say)
     bar.begin("judging")
-    found = previews.preview(path)
+    problems = diagnose(path.views, path.trajectory, path.warps)
     start = fit_camera(inputs.start.camera, path.trajectory.width, path.trajectory.height)
     title = Path(config.scene).name if config.scene is not None else inputs.start.name
-    return show_path(path, start, posed=inputs.posed, count=config.points, title=title, problems=found.warnings)
+    return show_path(path, start, posed=inputs.posed, count=config.points, title=title, problems=problems)
 
 
 def _check_scene(config: ViewConfig) -> None:

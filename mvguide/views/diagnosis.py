@@ -42,9 +42,21 @@ def diagnose(views: Sequence[View], trajectory: Camera, warps: Warps) -> list[st
     Raises:
         InputError: a view without depth.
     """
+    return diagnose_path(views, trajectory, warps.seen, warps.pinned)
+
+
+def diagnose_path(views: Sequence[View], trajectory: Camera, seen: Tensor, pinned: Tensor) -> list[str]:
+    """The same as :func:`diagnose`, from two figures of each frame.
+
+    Args:
+        views: with depth.
+        trajectory: F cameras at the video's size.
+        seen: share of each frame that a view shows, ``[F]``.
+        pinned: frames that are a view itself, ``[F]`` bool.
+    """
     found = [_looks_inverse(view) for view in views] + [_hardly_known(view) for view in views]
     found += [_scales_differ(views), _path_of_another_scale(views, trajectory)]
-    found += [_through_surface(views, trajectory), _too_little_seen(views, trajectory, warps)]
+    found += [_through_surface(views, trajectory), _too_little_seen(views, trajectory, seen, pinned)]
     return [sentence for sentence in found if sentence]
 
 
@@ -69,15 +81,15 @@ def _known(view: View) -> float:
     return float(view.require_depth().valid.float().mean())
 
 
-def _too_little_seen(views: Sequence[View], trajectory: Camera, warps: Warps) -> str:
-    little = ((warps.seen < SEEN) & ~warps.pinned).nonzero()[:, 0].tolist()
+def _too_little_seen(views: Sequence[View], trajectory: Camera, seen: Tensor, pinned: Tensor) -> str:
+    little = ((seen < SEEN) & ~pinned).nonzero()[:, 0].tolist()
     if not little:
         return ""
     first, last = little[0], len(trajectory) - 1
     where = "in 1 frame" if len(little) == 1 else f"in {len(little)} frames"
     if little == list(range(first, last + 1)):
         where = f"from frame {first} on"
-    least = float(warps.seen[little].min())
+    least = float(seen[little].min())
     found = f"{where} less than {SEEN:.0%} is seen (down to {least:.0%})"
     with_depth = sum(_known(view) for view in views)
     if with_depth <= SEEN:  # however short the move

@@ -16,7 +16,7 @@ from mvguide.geometry.merge import Merged, Quality, merge, view_quality
 from mvguide.geometry.warp import Warp, splat
 from mvguide.memory import check_memory
 from mvguide.views.moments import Moments
-from mvguide.views.view import View
+from mvguide.views.view import View, fit_camera
 
 SUPERSAMPLING = 2
 """Views are warped at up to this many times the video's resolution: fewer cracks, and less aliasing."""
@@ -97,17 +97,73 @@ def warp_views(
         InputError: a view without depth, moments of other views or frames, a radius beyond the image, an argument
             that ``splat`` refuses, or more pixels than fit into memory.
     """
-    _check_size(len(views), trajectory, hole_radius)
+    (warps,) = warp_stretches(
+        views,
+        trajectory,
+        len(trajectory),
+        moments=moments,
+        hole_radius=hole_radius,
+        guess_depth=guess_depth,
+        device=device,
+    )
+    return warps
+
+
+def warp_stretches(
+    views: Sequence[View],
+    trajectory: Camera,
+    length: int,
+    *,
+    moments: Moments | None = None,
+    hole_radius: int = 0,
+    guess_depth: bool = True,
+    device: torch.device | None = None,
+) -> Iterator[Warps]:
+    """Warp views into some frames at a time: the same warps as :func:`warp_views`, in memory for those alone.
+
+    Args:
+        views: as for ``warp_views``.
+        trajectory: as for ``warp_views``.
+        length: frames at a time; the last are the rest.
+        moments: as for ``warp_views``.
+        hole_radius: as for ``warp_views``.
+        guess_depth: as for ``warp_views``.
+        device: as for ``warp_views``.
+
+    Yields:
+        Warps of frames 0 to ``length`` - 1, and so on.
+
+    Raises:
+        InputError: as ``warp_views``.
+    """
+    length = max(1, length)
+    _check_size(len(views), trajectory, min(length, len(trajectory)), hole_radius)
     moments = moments or Moments.all_alike(len(views), len(trajectory))
     moments.check(len(views), len(trajectory))
     width, height = trajectory.width, trajectory.height
     sources = [_prepare(view, width, height, device or torch.device("cpu")) for view in views]
     guesses = [_guess(source, view) for source, view in zip(sources, views, strict=True)] if guess_depth else []
+    still = [_only_still(source, k, sources) for k, source in enumerate(sources)] if moments.fills.any() else []
+    for frames in torch.arange(len(trajectory)).split(length):
+        some = Moments(moments.shows[:, frames], moments.fills[:, frames])
+        yield _warp(views, trajectory[frames], some, hole_radius, sources, guesses, still)
+
+
+def _warp(
+    views: Sequence[View],
+    trajectory: Camera,
+    moments: Moments,
+    hole_radius: int,
+    sources: Sequence[View],
+    guesses: Sequence[View | None],
+    still: Sequence[View],
+) -> Warps:
+    """The warps of some frames, from views that are prepared."""
+    width, height = trajectory.width, trajectory.height
     shape = (len(trajectory), 1, height, width)
     image, visible = torch.zeros(shape[0], 3, *shape[2:]), torch.zeros(shape)
     depth, confidence, shares = torch.zeros(shape), torch.zeros(shape), torch.zeros(len(views), len(trajectory))
     guessed = torch.zeros(shape, dtype=torch.bool)
-    still = [_only_still(source, k, sources) for k, source in enumerate(sources)] if moments.fills.any() else []
     for frames, shown, filling in _blocks(moments, width * height):
         merged = _merge(sources, shown, trajectory[frames])
         shares[torch.tensor(shown)[:, None], frames] = merged.shares
@@ -127,19 +183,20 @@ def warp_views(
     pinned = torch.zeros(len(trajectory), dtype=torch.bool)
     distances = torch.full((len(views), len(trajectory)), torch.inf, dtype=torch.float64)
     for index, (view, source) in enumerate(zip(views, sources, strict=True)):
-        own, mine = view.fit(width, height), moments.shows[index]
-        same = _same_camera(own.camera, trajectory) & mine
-        image[same], visible[same], confidence[same], pinned = own.image, 1.0, 1.0, pinned | same
-        guessed[same] = False
+        mine = moments.shows[index]
+        same = _same_camera(fit_camera(view.camera, width, height), trajectory) & mine
+        if same.any():
+            image[same], visible[same], confidence[same] = view.fit(width, height).image, 1.0, 1.0
+            pinned, guessed[same] = pinned | same, False
         if mine.any():
             measured = source.require_depth()
             distances[index, mine] = frame_distances(source.camera, trajectory[mine], measured.values, measured.valid)
     return Warps(image, visible, pinned, distances.amin(0), depth, confidence, shares, guessed)
 
 
-def _check_size(num_views: int, trajectory: Camera, hole_radius: int) -> None:
+def _check_size(num_views: int, trajectory: Camera, frames: int, hole_radius: int) -> None:
     """Refuse warps that would not fit into memory, and a radius that makes everything a hole."""
-    frames, width, height = len(trajectory), trajectory.width, trajectory.height
+    width, height = trajectory.width, trajectory.height
     if hole_radius > max(width, height):
         raise InputError(f"hole_radius is {hole_radius} pixels, but a frame has only {width} x {height}; give a few")
     floats = _KEPT * frames + _AT_WORK * min(frames, 2) * num_views

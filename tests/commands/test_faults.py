@@ -8,17 +8,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mvguide.cli import main
-from mvguide.errors import MvguideError, OutputError
-from mvguide.pipeline import preview as previews
+from mvguide.errors import OutputError
 from mvguide.pipeline.pipeline import MultiViewPipeline
-from mvguide.pipeline.prepare import warp_path
+from mvguide.pipeline.preview import write_preview
 from mvguide.scenes import packaged_scene
 
 SMALL = ["--width", "32", "--height", "32", "--num_frames", "3", "--quiet"]
@@ -38,9 +38,9 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="li
 def saves() -> dict[str, Save]:
     """What writes a result folder: a preview, and a render."""
     view, trajectory = packaged_scene("marbles").load(3)
-    shown = previews.preview(warp_path([view], trajectory, (32, 32)))
     rendered = MultiViewPipeline.from_pretrained("tiny")([view], trajectory, size=(32, 32), schedule=2)
-    return {"preview": shown.save, "render": lambda folder: rendered.save(folder, keep_latents=True)}
+    preview = partial(write_preview, views=[view], trajectory=trajectory, size=(32, 32))
+    return {"preview": preview, "render": lambda folder: rendered.save(folder, keep_latents=True)}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def check_refused(save: Save, place: Path, what: str) -> bool:
-    """Save into ``out``, which has an older result: it is replaced (True), or stays, and a sentence says so."""
+    """Save over an older result: it is replaced (True), or stays as it is, and a sentence says so."""
     out = place / "out"
     before = contents(place)
     try:
@@ -133,7 +133,7 @@ def sweep_sizes(save: Save, tmp_path: Path, sizes: list[int]) -> None:
 
 
 def sizes_of(save: Save, folder: Path) -> list[int]:
-    """One byte less than each file that is larger than all before it: the disk is full at another file each time."""
+    """One byte less than each file has: the disk is full at another file each time."""
     save(folder)
     return sorted({file.stat().st_size - 1 for file in folder.rglob("*") if file.is_file()})
 
@@ -283,7 +283,26 @@ def test_a_signal_at_any_write(written: dict[str, Save], tmp_path: Path, name: s
                 if left[0] == -1:
                     os.kill(os.getpid(), number)
 
-        _FULL[:] = [stop]
-        with full_at(10**6, tmp_path), suppress(MvguideError), pytest.raises(KeyboardInterrupt), stoppable():
-            written[name](tmp_path / "out")
+        with full_at(10**6, tmp_path), stoppable():
+            _FULL[:] = [stop]
+            with pytest.raises(KeyboardInterrupt):
+                written[name](tmp_path / "out")
         assert contents(tmp_path) == before, f"{name}, {count}"
+
+
+@pytest.mark.parametrize("room", ["config", "commands"])
+def test_a_stop_while_modules_are_loaded_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], room: str
+) -> None:
+    from mvguide import cli
+
+    load = cli._load
+
+    def interrupted(where: str, place: str) -> Any:
+        if where == room:
+            os.kill(os.getpid(), signal.SIGINT)
+        return load(where, place)
+
+    monkeypatch.setattr(cli, "_load", interrupted)
+    assert main(COMMANDS["preview"]) == 130
+    assert capsys.readouterr().err == "mvguide: interrupted; nothing was written\n"

@@ -15,7 +15,7 @@ def bench_preview() -> dict[str, Any]:
     from mvguide.depth.maps import Depth
     from mvguide.files.video import write_video
     from mvguide.pipeline.prepare import warp_path
-    from mvguide.pipeline.preview import preview
+    from mvguide.pipeline.preview import write_preview
     from mvguide.views.view import View
 
     image, depth, camera, _ = warp_inputs()
@@ -26,7 +26,7 @@ def bench_preview() -> dict[str, Any]:
         place = Path(folder)
 
         def ours() -> None:
-            preview(warp_path([view], path, (camera.width, camera.height))).save(place / "preview")
+            write_preview(place / "preview", [view], path, (camera.width, camera.height))
 
         ours_s, theirs_s, ratio = alternate(ours, lambda: write_video(place / "plain.mp4", frames, 7), 3)
     return {

@@ -1,0 +1,87 @@
+"""Memory, handles and threads after a piece of work and after ten times as much: ``python -m tools.flat``.
+
+Each work runs in a process of its own: first a tenth, then all of it. It fails where ten times the work needs over a
+tenth more memory, or leaves more open files or threads.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from mvguide.cli import main as mvguide
+from mvguide.geometry.trajectory import orbit
+from mvguide.pipeline.pipeline import MultiViewPipeline
+from mvguide.scenes import packaged_scene
+
+MOST = 1.1
+"""Times the memory of a tenth of the work that all of it may take."""
+
+
+def preview(count: int, folder: Path) -> None:
+    """Preview so many frames."""
+    words = ["--scene", "marbles", "--trajectory.kind", "orbit", "--width", "64", "--height", "64", "--quiet"]
+    assert mvguide(["preview", *words, "--num_frames", str(count), "--out", str(folder / "out")]) == 0
+
+
+def jobs(count: int, folder: Path) -> None:
+    """Render and write so many videos of two frames, one after the other, with one model."""
+    view, _ = packaged_scene("marbles").load(2)
+    pipe = MultiViewPipeline.from_pretrained("tiny")
+    for number in range(count):
+        trajectory = orbit(view.camera, 2, target_depth=view.median_depth, degrees=1 + number % 7)
+        generator = torch.Generator().manual_seed(number)
+        pipe([view], trajectory, size=(32, 32), schedule=1, generator=generator).save(folder / "out")
+
+
+WORKS: dict[str, tuple[Callable[[int, Path], None], int]] = {"preview": (preview, 1000), "jobs": (jobs, 300)}
+"""name -> what does so many, and how many."""
+
+
+def measure(work: Callable[[int, Path], None], count: int) -> tuple[float, int, int]:
+    """Do so many. Returns peak memory of the process so far, MiB, and what is open at the end: files, and threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        work(count, Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak, len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
+
+
+def one(name: str, count: int | None) -> bool:
+    """Measure a work in this process. Returns whether it stays flat."""
+    work, usual = WORKS[name]
+    count = usual if count is None else count
+    start = time.monotonic()
+    (before, files, threads), (after, files_after, threads_after) = (measure(work, n) for n in (count // 10, count))
+    print(
+        f"{name} {count // 10} and {count}: {before:.0f} and {after:.0f} MiB ({after / before:.2f} times), files "
+        f"{files} and {files_after}, threads {threads} and {threads_after}; {time.monotonic() - start:.0f} s",
+        flush=True,
+    )
+    return after <= MOST * before and files_after <= files and threads_after <= threads
+
+
+def main() -> int:
+    """Measure the works, each in its own process. Returns 1 if one of them grows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all by default")
+    parser.add_argument("--count", type=int, help="of the larger work, instead of its own number")
+    parser.add_argument("--one", action="store_true", help="in this process")
+    options = parser.parse_args()
+    if options.one:
+        return 1 if sum(not one(name, options.count) for name in options.works) else 0
+    command = [sys.executable, "-m", "tools.flat", "--one"]
+    count = [] if options.count is None else ["--count", str(options.count)]
+    codes = [subprocess.run([*command, name, *count], check=False).returncode for name in options.works or WORKS]
+    return 1 if any(codes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
