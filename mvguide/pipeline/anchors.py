@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mvguide.depth.completion import complete_depth
+from mvguide.depth.complete import complete_depth
 from mvguide.depth.maps import Depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera, stack

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mvguide.depth.completion import complete_depth
+from mvguide.depth.complete import complete_depth
 from mvguide.depth.maps import Depth
 from mvguide.depth.model import estimate_depth
 from mvguide.errors import InputError
