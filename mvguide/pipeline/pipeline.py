@@ -20,7 +20,7 @@ from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, peak_memory
 from mvguide.pipeline.calibration import calibrate
 from mvguide.pipeline.encoding import fill_holes
-from mvguide.pipeline.prepare import Context, check_trajectory, timed, warp_path
+from mvguide.pipeline.prepare import Context, WarpedPath, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable
 from mvguide.views.moments import Moments
@@ -78,6 +78,7 @@ class MultiViewPipeline:
         hole_radius: int = 0,
         chunk: int = 8,
         generator: torch.Generator | None = None,
+        like: Context | None = None,
     ) -> Context:
         """Warp the views along the trajectory and encode what the model is conditioned on.
 
@@ -94,6 +95,7 @@ class MultiViewPipeline:
             hole_radius: grow holes by this many pixels.
             chunk: frames encoded or decoded at a time.
             generator: CPU generator of all noise; by default a new one with torch's fixed seed.
+            like: an earlier context. Its warps and encoded targets are used again where they are the same.
 
         Raises:
             InputError, ConfigError: for arguments that cannot be used; the sentence says which and the way out.
@@ -118,8 +120,15 @@ class MultiViewPipeline:
         check_levels(schedule, backbone.path)
         generator = generator or torch.Generator()
         seconds: dict[str, float] = {}
+        if like is not None and not (
+            like.backbone is backbone and like.has_warps_of(views, trajectory, size, moments, hole_radius)
+        ):
+            like = None
+        path: WarpedPath
         with timed(seconds, "warp"):
-            path = warp_path(views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device)
+            path = like or warp_path(
+                views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device
+            )
         with timed(seconds, "encode"):
             options = backbone.with_defaults(options, mean_flow(path.first_view, path.trajectory))
             known = KnownFrames(fill_holes(path.warps), path.warps.visible, path.warps.pinned)
@@ -138,6 +147,7 @@ class MultiViewPipeline:
             random_state=generator.get_state(),
             seed=generator.initial_seed(),
             seconds=seconds,
+            encoded={} if like is None else like.encoded,
         )
 
     @torch.no_grad()

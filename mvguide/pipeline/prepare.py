@@ -112,6 +112,7 @@ class Context(WarpedPath):
             own starts from it, so that one context always gives the same video.
         seed: seed of that generator, for reports.
         seconds: time of each stage so far.
+        encoded: target latents by chunk; contexts of the same warps have it in common.
     """
 
     backbone: Backbone
@@ -123,6 +124,29 @@ class Context(WarpedPath):
     random_state: Tensor
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
+    encoded: dict[int, Tensor] = field(default_factory=dict)
+
+    def has_warps_of(
+        self,
+        views: Sequence[View],
+        trajectory: Camera,
+        size: tuple[int, int],
+        moments: Moments | None,
+        hole_radius: int,
+    ) -> bool:
+        """Whether its warps are those of other arguments of ``MultiViewPipeline.prepare``: the same views, as objects.
+
+        The cameras, and which views show which frames, are compared by value.
+        """
+        if len(views) != len(self.views) or any(one is not other for one, other in zip(views, self.views, strict=True)):
+            return False
+        if size != (self.trajectory.width, self.trajectory.height) or hole_radius != self.hole_radius:
+            return False
+        path = fit_camera(trajectory, *size)
+        pairs = [(path.intrinsics, self.trajectory.intrinsics), (path.world_to_camera, self.trajectory.world_to_camera)]
+        if moments is not None and self.moments is not None:
+            pairs += [(moments.shows, self.moments.shows), (moments.fills, self.moments.fills)]
+        return (moments is None) == (self.moments is None) and all(torch.equal(*pair) for pair in pairs)
 
     @property
     def num_frames(self) -> int:
@@ -144,11 +168,14 @@ class Context(WarpedPath):
         """Camera distance of each latent frame, the mean of its frames; ``[L]``, see ``Warps``."""
         return self.backbone.grid.mean(self.warps.distances)
 
-    @cached_property
+    @property
     def target_latents(self) -> Tensor:
         """Encoded warps ``[L, C, h, w]`` on the model's device; encoded when first asked for."""
-        with timed(self.seconds, "encode"):
-            return self.backbone.encode(fill_holes(self.warps), self.chunk).to(self.backbone.device)
+        if self.chunk not in self.encoded:
+            with timed(self.seconds, "encode"):
+                latents = self.backbone.encode(fill_holes(self.warps), self.chunk)
+            self.encoded[self.chunk] = latents.to(self.backbone.device)
+        return self.encoded[self.chunk]
 
     def targets(self, mask: MaskOptions | None = None) -> Targets:
         """The encoded warps with a mask; soft by default."""
