@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mvguide.guidance.targets import MaskOptions
     from mvguide.inputs.loading import Inputs, load_views
     from mvguide.pipeline.calibration import calibrate
+    from mvguide.pipeline.checkpoint import Checkpoint
     from mvguide.pipeline.guided_scheduler import GuidedScheduler
     from mvguide.pipeline.pipeline import MultiViewPipeline
     from mvguide.pipeline.prepare import Context
@@ -71,6 +72,7 @@ _HOMES = {
     "mvguide.guidance.targets": "MaskOptions",
     "mvguide.inputs.loading": "Inputs load_views",
     "mvguide.pipeline.calibration": "calibrate",
+    "mvguide.pipeline.checkpoint": "Checkpoint",
     "mvguide.pipeline.guided_scheduler": "GuidedScheduler",
     "mvguide.pipeline.pipeline": "MultiViewPipeline",
     "mvguide.pipeline.prepare": "Context",
@@ -85,6 +87,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 __all__ = [
     "Blend",
     "Camera",
+    "Checkpoint",
     "ConditioningOptions",
     "Context",
     "CropOptions",

@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     settings = _load("config", command.settings)
     parser = make_parser(settings, f"mvguide {name}", command.positional)
-    with stoppable() as written:
+    with stoppable() as notes:
         try:
             _load("commands", command.function)(parse(parser, settings, words))
             sys.stdout.flush()
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"mvguide: standard output cannot be written ({error.strerror}); send it elsewhere", file=sys.stderr)
             return 2
         except KeyboardInterrupt as stop:
-            sentence, code = stop_sentence(stop, written)
+            sentence, code = stop_sentence(stop, notes)
             print(f"mvguide: {sentence}", file=sys.stderr)
             return code
     return 0

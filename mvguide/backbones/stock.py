@@ -347,6 +347,12 @@ class StockDenoiser:
         """Of the model's scheduler."""
         return self.backbone.path
 
+    @property
+    def is_stateful(self) -> bool:
+        """Whether a network keeps something from step to step (diffusers' ``enable_cache``)."""
+        networks = (getattr(self.backbone.pipe, name, None) for name in ("transformer", "transformer_2"))
+        return any(getattr(network, "is_cache_enabled", False) for network in networks)
+
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Clean estimate for x ``[1, L, C, h, w]`` at a 0-d sigma; frames that the model holds are theirs."""
         backbone, held, scale = self.backbone, self.conditioning.held, self.conditioning.scale

@@ -23,7 +23,7 @@ class StockState:
     denoised: Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StockSolver:
     """Steps of a stock scheduler, on the schedule that it made itself.
 
@@ -41,6 +41,11 @@ class StockSolver:
     levels: Tensor
     prediction: Prediction
     evaluations: int = 1
+
+    def __repr__(self) -> str:
+        """One line: the scheduler and its settings."""
+        config = {name: value for name, value in self.scheduler.config.items() if not name.startswith("_")}
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in config.items())})"
 
     @property
     def name(self) -> str:
@@ -94,6 +99,42 @@ class StockSolver:
         with _NoiseFrom(noise):
             following = scheduler.step(*arguments, return_dict=False)[0]
         return following, StockState(scheduler, guided.denoised), guided.denoised
+
+    def pack(self, state: StockState) -> dict[str, Tensor]:
+        """The last estimate, and all that steps have changed in the scheduler: numbers, tensors, and lists of these.
+
+        Raises:
+            ConfigError: a scheduler that keeps something else.
+        """
+        packed = {} if state.denoised is None else {"denoised": state.denoised}
+        fresh = vars(self.init().scheduler)
+        for name, value in vars(state.scheduler).items():
+            if isinstance(value, list):
+                packed |= {f"item.{name}.{place}": item for place, item in enumerate(value) if item is not None}
+            elif isinstance(value, int) and value != fresh.get(name):
+                packed[f"number.{name}"] = torch.tensor(value)
+            elif not isinstance(value, int) and value is not fresh.get(name):
+                packed[f"tensor.{name}"] = value
+        others = [name for name, value in packed.items() if not isinstance(value, Tensor)]
+        if others:
+            raise ConfigError(f"{self.name} keeps {', '.join(others)}, which cannot be written; {ALTERNATIVES}")
+        return packed
+
+    def unpack(self, tensors: dict[str, Tensor], device: torch.device) -> StockState:
+        """The scheduler as it was."""
+        scheduler, denoised = self.init().scheduler, None
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition(".")
+            if kind == "denoised":
+                denoised = tensor.to(device)
+            elif kind == "tensor":
+                setattr(scheduler, name, tensor.to(device))
+            elif kind == "number":
+                setattr(scheduler, name, int(tensor))
+            else:
+                name, _, place = name.partition(".")
+                getattr(scheduler, name)[int(place)] = tensor.to(device)
+        return StockState(scheduler, denoised)
 
     def _check(self, step: Step) -> None:
         own = len(self.levels) == step.num_steps and bool(

@@ -20,6 +20,7 @@ from mvguide.geometry.camera import Camera
 from mvguide.guidance.guides import Guide
 from mvguide.inputs.loading import Inputs, load_inputs
 from mvguide.pipeline.calibration import CALIBRATION, calibrate
+from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint
 from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 from mvguide.pipeline.prepare import Context, timed
 from mvguide.pipeline.result import Result
@@ -38,6 +39,7 @@ class Job:
         schedule: noise levels of a file, or a number of steps of the model's own.
         guide: with its options.
         given: the table of a file, if one was given.
+        checkpoint: where the run is kept, if that was asked for.
     """
 
     config: RenderConfig
@@ -47,6 +49,7 @@ class Job:
     schedule: SigmaSchedule | int
     guide: Guide
     given: LambdaTable | None
+    checkpoint: Checkpoint | None = None
 
     def context(self) -> Context:
         """Warp the views and encode what the model is conditioned on."""
@@ -102,7 +105,15 @@ class Job:
         if options.resample:
             inner = self.pipe.backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
             solver = Resampling(inner, options.resample, options.resample_until)
-        return self.pipe.sample(context, table, guidance=self.guide, mask=options, solver=solver, watch=watch)
+        return self.pipe.sample(
+            context,
+            table,
+            guidance=self.guide,
+            mask=options,
+            solver=solver,
+            watch=watch,
+            checkpoint=self.checkpoint,
+        )
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ class Plan:
     schedule: SigmaSchedule | int
     guide: Guide
     given: LambdaTable | None
+    checkpoint: Checkpoint | None = None
 
     def load(self, pipe: MultiViewPipeline | None = None) -> Job:
         """Load the model, or take ``pipe``, a loaded one of the settings."""
@@ -122,7 +134,7 @@ class Plan:
         pipe = pipe or MultiViewPipeline.from_pretrained(
             config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
         )
-        return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given)
+        return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint)
 
 
 def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
@@ -137,6 +149,9 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         MvguideError: whatever cannot be used.
     """
     guide, given = config.guidance.guide(), _given_table(config.guidance)
+    checkpoint = None
+    if config.checkpoint_every is not None or config.resume:
+        checkpoint = Checkpoint(Path(config.out) / CHECKPOINT, config.checkpoint_every, config.resume)
     Resampling(
         FirstOrder() if config.solver == "model" else make_solver(config.solver),
         config.guidance.resample,
@@ -156,7 +171,7 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         frames = config.num_frames
         frames = read_native_size(find_model(config.model)).frames if frames is None else frames
         trajectory = inputs.trajectory(config.trajectory, frames)
-    return Plan(config, inputs, trajectory, schedule, guide, given)
+    return Plan(config, inputs, trajectory, schedule, guide, given, checkpoint)
 
 
 def _given_table(options: GuidanceConfig) -> LambdaTable | None:

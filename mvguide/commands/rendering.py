@@ -1,16 +1,20 @@
 """``mvguide render`` and ``mvguide demo``."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from mvguide.backbones.pretrained import EMBEDDED
 from mvguide.commands.job import read_job
 from mvguide.commands.speaking import JobBar, Say, speaker
 from mvguide.config.parsing import load_settings
 from mvguide.config.render_options import DemoConfig, RenderConfig
+from mvguide.decoding import is_file
 from mvguide.files.atomic import claim_folder
 from mvguide.geometry.camera import Camera
+from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint, SavedRun, environment
 from mvguide.pipeline.prepare import Context
 from mvguide.pipeline.result import Result
+from mvguide.pipeline.resuming import differences
 from mvguide.scenes import packaged_scene
 from mvguide.views.diagnosis import diagnose
 
@@ -41,8 +45,12 @@ def render(config: RenderConfig, path: Camera | None = None) -> Result:
 def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) -> Result:
     bar.begin("reading")
     plan = read_job(config, path, say)
+    found = _found(config, plan.checkpoint, say)
     bar.begin("loading the model")
     job = plan.load()
+    changed = differences(found.environment, environment(job.pipe.backbone.device)) if found is not None else []
+    if changed:
+        say(f"warning: the last digits may differ from an unbroken run: the checkpoint's {', '.join(changed)}")
     bar.begin("warping")
     context = job.context()
     say(_about(context))
@@ -52,7 +60,10 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     table = job.table(context)
     if table is not None and table.source.startswith("calibrated"):
         say(table.source)
-    bar.begin("denoising", len(context.schedule))
+    left = len(context.schedule) - (0 if found is None else found.index)
+    bar.begin("denoising", left)
+    if not left:
+        bar.begin("decoding")
     result = job.sample(context, table, watch=bar.watch)
     bar.begin("writing")
     result.save(config.out, fps=config.fps, command=asdict(config))
@@ -60,6 +71,21 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
     say(f"wrote {config.out}/: video.mp4, and sheet.png, an overview of the result")
     return result
+
+
+def _found(config: RenderConfig, checkpoint: Checkpoint | None, say: Say) -> SavedRun | None:
+    """The checkpoint to go on from, if there is one; says where the run starts."""
+    path = Path(config.out) / CHECKPOINT
+    if not config.resume or checkpoint is None:
+        if is_file(path):
+            say(f"warning: {path} holds an unfinished run; this one starts from the beginning, without --resume")
+        return None
+    found = checkpoint.saved()
+    if found is None:
+        say(f"there is no {path} to go on from; starting from the beginning")
+    else:
+        say(f"going on after step {found.index} of {found.num_steps}")
+    return found
 
 
 def _about(context: Context) -> str:

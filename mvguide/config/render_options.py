@@ -93,6 +93,9 @@ class RenderConfig(InputConfig, ModelOptions):
         cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         cfg_chunked: its two halves one after the other; half the memory of activations.
         seed: random seed for the noise; the same seed gives the same video.
+        checkpoint_every: write where the run stands to checkpoint.safetensors in the result folder, every so many
+            steps; the finished result removes it.
+        resume: go on from that file, to the same video as if the run had never stopped.
         out: folder for the results.
     """
 
@@ -110,6 +113,8 @@ class RenderConfig(InputConfig, ModelOptions):
     cfg_max: float | None = None
     cfg_chunked: bool = False
     seed: int = 0
+    checkpoint_every: int | None = None
+    resume: bool = False
     out: str = "out/render"
 
 

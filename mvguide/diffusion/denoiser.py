@@ -15,6 +15,9 @@ class Denoiser(Protocol):
     For guides that differentiate through the network a denoiser may also have
     ``for_gradient(checkpointing) -> Denoiser`` (without classifier-free guidance, activations recomputed on the way
     back if asked) and ``window(rows, columns) -> Denoiser`` (for that part of the latent cells).
+
+    A denoiser whose answer depends on earlier calls, such as one with a cache from step to step, says so by
+    ``is_stateful = True``: a run with it cannot go on from a checkpoint.
     """
 
     @property

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mvguide.diffusion.path import NoisePath
@@ -66,3 +67,11 @@ class Resampling:
                 down, _, _ = self.solver.step(evaluate, x, step, path, state, noise)
                 x, state = path.renoise(down, noise(), step.sigma_next, step.sigma), self.solver.init()
         return self.solver.step(evaluate, x, step, path, state, noise)
+
+    def pack(self, state: Any) -> dict[str, Tensor]:
+        """State of the solver."""
+        return self.solver.pack(state)
+
+    def unpack(self, tensors: dict[str, Tensor], device: torch.device) -> Any:
+        """State of the solver."""
+        return self.solver.unpack(tensors, device)

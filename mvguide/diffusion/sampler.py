@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -26,12 +26,34 @@ class Guidance(Protocol):
 
 
 @dataclass(frozen=True)
+class LoopState:
+    """Where the loop stands between two steps: from here it goes on as if it had never stopped.
+
+    Args:
+        index: steps done, 0 to N.
+        x: ``[B, F, C, h, w]`` at ``schedule.sigmas[index]``.
+        solver: state of the solver.
+        random: state of the generator; None for a loop without one.
+    """
+
+    index: int
+    x: Tensor
+    solver: Any
+    random: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Progress:
-    """What the loop yields after each step: the step done, x at ``step.sigma_next``, and the estimate D it used."""
+    """What the loop yields after each step: the step done, the state it led to, and the estimate D it used."""
 
     step: Step
-    x: Tensor
+    state: LoopState
     denoised: Tensor
+
+    @property
+    def x(self) -> Tensor:
+        """``[B, F, C, h, w]`` at ``step.sigma_next``."""
+        return self.state.x
 
 
 Watch = Callable[[Progress], bool | None]
@@ -48,7 +70,7 @@ def initial_noise(
 
 def iterate(
     denoiser: Denoiser,
-    x: Tensor,
+    x: Tensor | LoopState,
     schedule: SigmaSchedule,
     solver: Solver | None = None,
     guidance: Guidance | None = None,
@@ -58,25 +80,30 @@ def iterate(
 
     Args:
         denoiser: network with its noise path.
-        x: noise at ``schedule.sigmas[0]``, ``[B, F, C, h, w]``; kept in its dtype (float32, or float64 in tests).
+        x: noise at ``schedule.sigmas[0]``, ``[B, F, C, h, w]``; kept in its dtype (float32, or float64 in tests). Or
+            the state to go on from, of an equal loop: the steps before it are left out, and the generator is set to it.
         schedule: N steps.
         solver: default ``FirstOrder()`` (Euler).
         guidance: edits every evaluation; None leaves the denoiser alone.
         generator: CPU generator of the solver's fresh noise (eta > 0), so that a seed means the same on any device.
 
     Yields:
-        Progress after each step; the last one has x at sigma 0.
+        Progress after each step; the last one has x at sigma 0. Nothing if the state has no step left.
 
     Raises:
         NumericalError: x is not finite after a step.
     """
     solver = solver or FirstOrder()
-    state = solver.init()
+    start = x if isinstance(x, LoopState) else LoopState(0, x, solver.init())
+    x, state = start.x, start.solver
+    if start.random is not None:
+        generator = generator or torch.Generator()
+        generator.set_state(start.random)
 
     def noise() -> Tensor:
-        return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        return torch.randn(start.x.shape, generator=generator, dtype=start.x.dtype).to(start.x.device)
 
-    for index in range(len(schedule)):
+    for index in range(start.index, len(schedule)):
         step = Step(index, len(schedule), schedule.sigmas[index], schedule.sigmas[index + 1])
 
         def evaluate(x: Tensor, sigma: Tensor, step: Step = step) -> Guided:
@@ -90,12 +117,13 @@ def iterate(
                 f"latents are not finite after step {index + 1} of {len(schedule)} (sigma {float(step.sigma):.3g}); "
                 "the network overflowed: use dtype bfloat16 or float32, or with posterior_gradient a smaller step_size"
             )
-        yield Progress(step, x, denoised)
+        random = None if generator is None else generator.get_state()
+        yield Progress(step, LoopState(index + 1, x, state, random), denoised)
 
 
 def sample(
     denoiser: Denoiser,
-    x: Tensor,
+    x: Tensor | LoopState,
     schedule: SigmaSchedule,
     solver: Solver | None = None,
     guidance: Guidance | None = None,
@@ -103,8 +131,9 @@ def sample(
     watch: Watch | None = None,
 ) -> Tensor:
     """Run :func:`iterate` to its end, or until ``watch`` returns True, and return the last x."""
+    last = x.x if isinstance(x, LoopState) else x
     for progress in iterate(denoiser, x, schedule, solver, guidance, generator):
-        x = progress.x
+        last = progress.x
         if watch is not None and watch(progress):
             break
-    return x
+    return last

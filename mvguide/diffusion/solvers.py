@@ -50,7 +50,7 @@ Noise = Callable[[], Tensor]
 
 
 class Solver(Protocol):
-    """``init() -> state``; ``step(...) -> (x, state, denoised)``."""
+    """``init() -> state``; ``step(...) -> (x, state, denoised)``; ``pack`` and ``unpack`` for a state in a file."""
 
     @property
     def order(self) -> int:
@@ -72,6 +72,28 @@ class Solver(Protocol):
         """Advance x from ``step.sigma`` to ``step.sigma_next``; the last element is D, for watching."""
         ...
 
+    def pack(self, state: Any) -> dict[str, Tensor]:
+        """The state as tensors by name."""
+        ...
+
+    def unpack(self, tensors: dict[str, Tensor], device: torch.device) -> Any:
+        """The state that :meth:`pack` took apart; ``tensors`` are on the CPU, those of x's shape go to ``device``."""
+        ...
+
+
+class Stateless:
+    """What solvers have in common that keep nothing between steps: their state is None."""
+
+    def init(self) -> None:
+        """No state is kept between steps."""
+
+    def pack(self, state: None) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def unpack(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        """Nothing."""
+
 
 def first_order(
     path: NoisePath, guided: Guided, sigma: Tensor, sigma_next: Tensor, eta: float = 0.0, noise: Noise | None = None
@@ -92,7 +114,7 @@ def first_order(
 
 
 @dataclass(frozen=True)
-class FirstOrder:
+class FirstOrder(Stateless):
     """Euler = DDIM = the VE ODE's first-order step (eta 0); ancestral and DDPM (eta 1). See :func:`first_order`."""
 
     eta: float = 0.0
@@ -104,9 +126,6 @@ class FirstOrder:
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"eta is {self.eta:g}; it is a share of fresh noise between 0 (none) and 1 (ancestral)")
 
-    def init(self) -> None:
-        """No state is kept between steps."""
-
     def step(
         self, evaluate: Evaluate, x: Tensor, step: Step, path: NoisePath, state: None, noise: Noise
     ) -> tuple[Tensor, None, Tensor]:
@@ -117,7 +136,7 @@ class FirstOrder:
 
 
 @dataclass(frozen=True)
-class Heun:
+class Heun(Stateless):
     """Second order by the trapezoid rule on n, in VE coordinates (Karras et al. 2022, algorithm 1 without churn).
 
     ``d(x/alpha) = n d(sigma/alpha)``, so with n from a first-order guess at the next level
@@ -126,9 +145,6 @@ class Heun:
 
     order: int = field(default=2, init=False)
     evaluations: int = field(default=2, init=False)
-
-    def init(self) -> None:
-        """No state is kept between steps."""
 
     def step(
         self, evaluate: Evaluate, x: Tensor, step: Step, path: NoisePath, state: None, noise: Noise
@@ -185,6 +201,14 @@ class DpmPp2M:
                 denoised = (1 + half_inverse_r) * denoised - half_inverse_r * last
         x = first_order(path, Guided(guided.x, denoised), sigma, sigma_next)
         return x, (guided.denoised, log_ratio), guided.denoised
+
+    def pack(self, state: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+        """The last estimate and its l."""
+        return {} if state is None else {"denoised": state[0], "log_ratio": state[1]}
+
+    def unpack(self, tensors: dict[str, Tensor], device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """The same again."""
+        return (tensors["denoised"].to(device), tensors["log_ratio"]) if tensors else None
 
 
 SOLVERS: dict[str, Callable[..., Solver]] = {

@@ -1,5 +1,6 @@
 """Write to a temporary name on the same disk, then rename: a result is there whole, or not at all."""
 
+import errno
 import os
 import re
 import secrets
@@ -19,6 +20,8 @@ from mvguide.files.replacing import OLD, WHOLE, finish, replace_folder
 from mvguide.files.stopping import note_written, undisturbed
 
 _PARTIAL = ".partial"
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP}
+"""What a disk answers that cannot say when something is on it."""
 _CLAIMED: ContextVar[frozenset[Path]] = ContextVar("claimed", default=frozenset())
 
 
@@ -64,7 +67,7 @@ def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Pat
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path with the suffix of `path`; rename it to `path` at the end, or remove it on failure.
 
     It lies beside `path`, or in the nearest folder that exists; missing folders are made only at the end. The block
@@ -73,6 +76,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: where the result goes.
+        durable: also whole, the older file or the new one, when the power goes: it is on the disk before it is renamed.
 
     Raises:
         OutputError: the folder cannot be written, the disk is full, or the block wrote nothing.
@@ -90,9 +94,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         if temporary.stat().st_size == 0:
             raise OSError("nothing was written")
+        if durable:
+            _flush(temporary)
         with undisturbed():
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(target)
+            if durable:
+                _flush(target.parent)
             if not inside:
                 note_written(Path(path))
     except (OSError, MvguideError) as error:
@@ -163,7 +171,7 @@ def claim_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def output_folder(path: str | os.PathLike[str], *, stale: Sequence[str] = ()) -> Iterator[Path]:
+def output_folder(path: str | os.PathLike[str], *, stale: Sequence[str] = (), durable: bool = False) -> Iterator[Path]:
     """Give an empty temporary folder to fill; at the end it takes the place of `path`, or is removed on failure.
 
     A result folder that already exists is replaced in one step, so a reader (and a run that is killed) finds the older
@@ -174,6 +182,7 @@ def output_folder(path: str | os.PathLike[str], *, stale: Sequence[str] = ()) ->
     Args:
         path: where the results go.
         stale: patterns of files of an older result to leave out, relative to `path`: `"frames/*.png"`.
+        durable: the new files are on the disk before the older ones go, also when the power goes.
 
     Raises:
         OutputError: the folder cannot be written, the disk is full, a file stands where a folder is needed, or another
@@ -185,6 +194,9 @@ def output_folder(path: str | os.PathLike[str], *, stale: Sequence[str] = ()) ->
         try:
             temporary.mkdir()
             yield temporary
+            if durable:
+                for found in [*temporary.rglob("*"), temporary]:
+                    _flush(found)
             with undisturbed():
                 replace_folder(temporary, target, stale, beside=beside)
                 if not any(parent.name.endswith(_PARTIAL) for parent in target.parents):
@@ -201,6 +213,23 @@ def _named(error: OSError | MvguideError, temporary: Path, path: str | os.PathLi
     if isinstance(error, OSError):
         return OutputError(words.format(path, error.strerror or error))
     return type(error)(str(error).replace(str(temporary), str(path)))
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():  # Windows opens no folders
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _place_of(target: Path) -> tuple[Path, bool]:

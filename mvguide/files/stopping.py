@@ -1,15 +1,32 @@
 """Ctrl-C and the signals that end a process: all stop a run in the same way, and none in the middle of a rename."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_WRITTEN: ContextVar[list[Path] | None] = ContextVar("written", default=None)
+
+
+@dataclass
+class Notes:
+    """What a command has done so far.
+
+    Args:
+        written: finished files and folders. Files inside a result folder are not listed.
+        resumable: a file that holds where its work stands, and the words for that place: "step 7 of 25".
+    """
+
+    written: list[Path] = field(default_factory=list)
+    resumable: tuple[Path, str] | None = None
+
+
+_NOTES: ContextVar[Notes | None] = ContextVar("notes", default=None)
 
 
 class Stopped(KeyboardInterrupt):
@@ -25,46 +42,55 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stoppable() -> Iterator[list[Path]]:
-    """Make SIGTERM and SIGHUP raise `Stopped`, and note what the block writes.
+def stoppable() -> Iterator[Notes]:
+    """Make SIGTERM and SIGHUP raise `Stopped`, and take notes of what the block does.
 
     A signal that is ignored (nohup) or that the caller handles stays as it is. Outside the main thread, where Python
     takes no handlers, only the notes are kept.
 
     Returns:
-        The list of files and folders that are written so far; it grows. Files inside a result folder are not listed.
+        The notes; they grow.
     """
-    written: list[Path] = []
-    token = _WRITTEN.set(written)
+    notes = Notes()
+    token = _NOTES.set(notes)
     mine = [number for number in _ENDING if _is_main() and signal.getsignal(number) is signal.SIG_DFL]
     for number in mine:
         signal.signal(number, _stop)
     try:
-        yield written
+        yield notes
     finally:
         for number in mine:
             signal.signal(number, signal.SIG_DFL)
-        _WRITTEN.reset(token)
+        _NOTES.reset(token)
 
 
-def stop_sentence(error: KeyboardInterrupt, written: list[Path]) -> tuple[str, int]:
+def stop_sentence(error: KeyboardInterrupt, notes: Notes) -> tuple[str, int]:
     """What to tell of a stop, and the exit code: 130 for Ctrl-C, 143 for SIGTERM.
 
     Args:
         error: what ended the run.
-        written: the list that `stoppable` gave.
+        notes: what `stoppable` gave.
     """
     word = "interrupted" if not isinstance(error, Stopped) else f"stopped by {error}"
-    listed = ", ".join(map(str, dict.fromkeys(written)))
-    done = f"{listed} had been written, nothing else" if written else "nothing was written"
+    listed = ", ".join(str(path) for path in dict.fromkeys(notes.written) if os.path.lexists(path))
+    done = f"{listed} had been written, nothing else" if listed else "nothing was written"
+    if notes.resumable is not None and notes.resumable[0].exists():  # the finished result removes it
+        done += f"; the same command with --resume goes on after {notes.resumable[1]}"
     return f"{word}; {done}", 128 + getattr(error, "number", int(signal.SIGINT))
 
 
 def note_written(path: Path) -> None:
     """Add a finished file or folder to the notes of `stoppable`."""
-    written = _WRITTEN.get()
-    if written is not None:
-        written.append(path)
+    notes = _NOTES.get()
+    if notes is not None:
+        notes.written.append(path)
+
+
+def note_resumable(path: Path, place: str) -> None:
+    """Note for `stoppable` that the work can go on from a file, and at which place."""
+    notes = _NOTES.get()
+    if notes is not None:
+        notes.resumable = path, place
 
 
 @contextmanager

@@ -19,9 +19,11 @@ from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, peak_memory
 from mvguide.pipeline.calibration import calibrate
+from mvguide.pipeline.checkpoint import Checkpoint
 from mvguide.pipeline.encoding import fill_holes
 from mvguide.pipeline.prepare import Context, WarpedPath, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
+from mvguide.pipeline.resuming import kept, run_settings
 from mvguide.tables.table import LambdaTable
 from mvguide.views.moments import Moments
 from mvguide.views.view import View
@@ -161,6 +163,7 @@ class MultiViewPipeline:
         solver: str | Solver = "model",
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Result:
         """Denoise and decode a prepared context.
 
@@ -175,13 +178,15 @@ class MultiViewPipeline:
             generator: CPU generator of the noise; by default one in the state that preparing left, so that the same
                 context gives the same video again.
             watch: sees every step; returning True stops early, and the video is decoded from what is there.
+            checkpoint: file that keeps where the run stands, and from which it goes on after it was stopped.
 
         Returns:
             Result with frames ``[F, 3, H, W]`` in [0, 1] and everything that made them.
 
         Raises:
-            InputError, ConfigError: a table of other frames or noise levels, none where one is needed, or options out
-                of range.
+            InputError, ConfigError: a table of other frames or noise levels, none where one is needed, options out of
+                range, or a checkpoint of another run.
+            FileError, OutputError: a checkpoint that cannot be read or written.
         """
         backbone, seconds = self.backbone, dict(context.seconds)
         guide, mask = guides.make_guide(guidance), mask or MaskOptions()
@@ -200,14 +205,7 @@ class MultiViewPipeline:
                 hole_weight.check(context.schedule, context.latent_frames)
             with timed(seconds, "encode"):
                 bound = guides.bind(guide, context.targets(mask), table)
-        with timed(seconds, "denoise"):
-            size = context.trajectory.height, context.trajectory.width
-            shape = backbone.latent_shape(context.num_frames, *size)
-            noise = backbone.first_x(context.conditioning, shape, context.schedule, generator).to(backbone.device)
-            denoiser = backbone.denoiser(context.conditioning)
-            x = sample(denoiser, noise, context.schedule, stepper, bound, generator, watch)
-        with timed(seconds, "decode"):
-            frames = backbone.decode(x, context.chunk)
+        size = context.trajectory.height, context.trajectory.width
         settings = {
             "model": backbone.name,
             "views": [view.name for view in context.views],
@@ -224,9 +222,29 @@ class MultiViewPipeline:
             "device": str(backbone.device),
             "dtype": str(backbone.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
-            "peak_memory_mib": peak_memory(),
             "conditioning": asdict(context.options),
         }
+        with timed(seconds, "denoise"):
+            denoiser = backbone.denoiser(context.conditioning)
+            about = {} if checkpoint is None else run_settings(context, settings, guide, table, generator.get_state())
+            with kept(checkpoint, about, denoiser, stepper, backbone.device, watch) as (reached, see):
+                if reached is not None:
+                    settings["resumed_after"] = reached.index
+                else:
+                    shape = backbone.latent_shape(context.num_frames, *size)
+                    noise = backbone.first_x(context.conditioning, shape, context.schedule, generator)
+                x = sample(
+                    denoiser,
+                    noise.to(backbone.device) if reached is None else reached,
+                    context.schedule,
+                    stepper,
+                    bound,
+                    generator,
+                    see,
+                )
+        with timed(seconds, "decode"):
+            frames = backbone.decode(x, context.chunk)
+        settings["peak_memory_mib"] = peak_memory()
         return Result(
             frames,
             context.warps,
@@ -257,6 +275,7 @@ class MultiViewPipeline:
         chunk: int = 8,
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Result:
         """Render a trajectory: :meth:`prepare`, the model's default table unless one is given, :meth:`sample`.
 
@@ -288,4 +307,13 @@ class MultiViewPipeline:
         if table is None and not isinstance(guide, NoGuidance):
             searched = self.backbone.default_table == "search"
             table = context.search_table() if searched else calibrate(context, mask=mask)
-        return self.sample(context, table, guidance=guide, mask=mask, solver=solver, generator=generator, watch=watch)
+        return self.sample(
+            context,
+            table,
+            guidance=guide,
+            mask=mask,
+            solver=solver,
+            generator=generator,
+            watch=watch,
+            checkpoint=checkpoint,
+        )

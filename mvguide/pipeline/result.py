@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mvguide.cameras.colmap_text import write_colmap
 from mvguide.cameras.transforms import write_transforms
+from mvguide.decoding import is_folder
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.drawing.sheets import mark_holes, video_sheet
 from mvguide.drawing.table_plot import plot_table
@@ -20,6 +21,7 @@ from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
 from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
+from mvguide.pipeline.checkpoint import CHECKPOINTS
 from mvguide.tables.table import LambdaTable
 from mvguide.views.view import View, scene_points
 from mvguide.views.warps import Warps
@@ -96,7 +98,7 @@ class Result:
         return video_sheet(rows, notes)
 
     def save(self, folder: str | Path, fps: int | None = None, command: Mapping[str, Any] | None = None) -> Path:
-        """Write everything to a folder, whole or not at all.
+        """Write everything to a folder, whole or not at all. A checkpoint in it has done its work, and goes.
 
         ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a view), ``confidence/`` (0 ... 255),
         ``warps/`` (the targets of guidance, black in holes), ``warps.mp4``, ``sheet.png``, ``lambda_table.npz`` and
@@ -114,8 +116,9 @@ class Result:
         fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
         names = [f"{index:04d}.png" for index in range(len(self.frames))]
         stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence", "warps")]
-        stale += ["lambda_table.npz", "lambda_table.png"]
-        with output_folder(folder, stale=stale) as out:
+        stale += ["lambda_table.npz", "lambda_table.png", *CHECKPOINTS]
+        resumable = is_folder(Path(folder)) and any(any(Path(folder).glob(pattern)) for pattern in CHECKPOINTS)
+        with output_folder(folder, stale=stale, durable=resumable) as out:
             parts = {"images": self.frames, "masks": self.warps.visible, "confidence": self.warps.confidence}
             parts["warps"] = self.warps.image
             for part, pictures in parts.items():

@@ -10,7 +10,7 @@ from mvguide.backbones.stock_solver import StockState
 from mvguide.diffusion.denoiser import Denoiser, GaussianDenoiser
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.resampling import Resampling
-from mvguide.diffusion.sampler import iterate, sample
+from mvguide.diffusion.sampler import LoopState, iterate, sample
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import FirstOrder, Guided, Step
 from mvguide.errors import ConfigError
@@ -170,6 +170,38 @@ def test_an_older_state_stays_valid(case: str) -> None:
         following, after = step(index, x, state)
         assert torch.equal(again, following)
         x, state = following, after
+
+
+@pytest.mark.parametrize("repeats", [0, 1])
+@pytest.mark.parametrize("case", [*CASES, *(f"{case} stochastic" for case in STOCHASTIC)])
+def test_the_loop_goes_on_from_any_state_in_another_process(case: str, repeats: int) -> None:
+    name = case.removesuffix(" stochastic")
+    changes = STOCHASTIC[name] if name != case else {}
+
+    def parts() -> tuple[Any, SigmaSchedule, Resampling]:
+        reader = known(name, **changes)
+        schedule = reader.schedule(5)
+        return reader, schedule, Resampling(reader.stock_solver(schedule), repeats)
+
+    reader, schedule, solver = parts()
+    x, denoiser = first(reader.path, schedule), oracle(reader.path)
+    run = iterate(denoiser, x, schedule, solver, generator=torch.Generator().manual_seed(1))
+    states = [progress.state for progress in run]
+    for state in states:
+        packed = {key: value.clone() for key, value in solver.pack(state.solver).items()}
+        reader, schedule, other = parts()
+        unpacked = other.unpack(packed, torch.device("cpu"))
+        found = sample(denoiser, LoopState(state.index, state.x.clone(), unpacked, state.random), schedule, other)
+        assert torch.equal(found, states[-1].x), f"after step {state.index}"
+
+
+def test_what_a_scheduler_keeps_and_no_file_can_hold_is_refused() -> None:
+    reader = known("unipc flow")
+    solver = reader.stock_solver(reader.schedule(4))
+    state = solver.init()
+    state.scheduler.memory = {"a": 1}
+    with pytest.raises(ConfigError, match=r"keeps tensor\.memory, which cannot be written.*euler, heun"):
+        solver.pack(state)
 
 
 def test_a_schedule_of_other_levels_is_refused() -> None:
