@@ -1,5 +1,6 @@
 """A render that is ready to run: everything read and checked, the model loaded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.native_size import read_native_size
 from mvguide.backbones.pretrained import choose_device, find_model
 from mvguide.commands.speaking import Say, at_least_one, size_of
+from mvguide.config.input_options import InputConfig
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
 from mvguide.decoding import is_file, packaged_folder
 from mvguide.diffusion.resampling import Resampling
@@ -25,6 +27,9 @@ from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 from mvguide.pipeline.prepare import Context, timed
 from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable, check_weight
+
+Load = Callable[[InputConfig, Say], Inputs]
+"""Reads the inputs of settings."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class Job:
     given: LambdaTable | None
     checkpoint: Checkpoint | None = None
 
-    def context(self) -> Context:
-        """Warp the views and encode what the model is conditioned on."""
+    def context(self, like: Context | None = None) -> Context:
+        """Warp the views and encode what the model is conditioned on; what ``like`` has of it is used again."""
         config, num_frames = self.config, len(self.trajectory)
         return self.pipe.prepare(
             self.inputs.views,
@@ -76,6 +81,7 @@ class Job:
             hole_radius=config.hole_radius or 0,
             chunk=config.chunk,
             generator=torch.Generator().manual_seed(config.seed),
+            like=like,
         )
 
     def table(self, context: Context) -> LambdaTable | None:
@@ -137,13 +143,14 @@ class Plan:
         return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint)
 
 
-def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
+def read_job(config: RenderConfig, path: Camera | None, say: Say, load: Load = load_inputs) -> Plan:
     """Read the inputs and check the settings.
 
     Args:
         config: the settings.
         path: F cameras in place of those of the settings.
         say: prints what was made or assumed.
+        load: reads the inputs.
 
     Raises:
         MvguideError: whatever cannot be used.
@@ -163,7 +170,7 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
     choose_device(config.device)
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = load_sigmas(config.sigmas) if config.sigmas else steps
-    inputs = load_inputs(config, say)
+    inputs = load(config, say)
     for view in inputs.views:
         view.require_depth()
     trajectory = path

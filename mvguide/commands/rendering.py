@@ -1,10 +1,13 @@
 """``mvguide render`` and ``mvguide demo``."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mvguide.backbones.pretrained import EMBEDDED
 from mvguide.commands.job import read_job
+from mvguide.commands.sharing import Shared
 from mvguide.commands.speaking import JobBar, Say, speaker
 from mvguide.config.parsing import load_settings
 from mvguide.config.render_options import DemoConfig, RenderConfig
@@ -37,27 +40,44 @@ def render(config: RenderConfig, path: Camera | None = None) -> Result:
     bar = JobBar(STAGES, config.quiet)
     try:
         with claim_folder(config.out):
-            return _render(config, path, speaker(config.quiet), bar)
+            return render_with(Shared(), config, path, speaker(config.quiet), bar)
     finally:
         bar.close()
 
 
-def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) -> Result:
+def render_with(
+    shared: Shared,
+    config: RenderConfig,
+    path: Camera | None,
+    say: Say,
+    bar: JobBar,
+    about: Mapping[str, Any] | None = None,
+) -> Result:
+    """Render with what earlier renders of this process have left, and write the result folder.
+
+    Args:
+        shared: the model, and what else can be used again.
+        config: the settings.
+        path: F cameras in place of those of the settings.
+        say: prints a sentence.
+        bar: shows the stages.
+        about: is kept in the report beside the settings.
+    """
     bar.begin("reading")
-    plan = read_job(config, path, say)
+    plan = read_job(config, path, say, shared.inputs)
     found = _found(config, plan.checkpoint, say)
     bar.begin("loading the model")
-    job = plan.load()
+    job = plan.load(shared.model(config))
     changed = differences(found.environment, environment(job.pipe.backbone.device)) if found is not None else []
     if changed:
         say(f"warning: the last digits may differ from an unbroken run: the checkpoint's {', '.join(changed)}")
     bar.begin("warping")
-    context = job.context()
+    context = shared.context(job)
     say(_about(context))
     for warning in diagnose(context.views, context.trajectory, context.warps):
         say(f"warning: {warning}")
     bar.begin("encoding")
-    table = job.table(context)
+    table = shared.table(job, context)
     if table is not None and table.source.startswith("calibrated"):
         say(table.source)
     left = len(context.schedule) - (0 if found is None else found.index)
@@ -66,7 +86,7 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
         bar.begin("decoding")
     result = job.sample(context, table, watch=bar.watch)
     bar.begin("writing")
-    result.save(config.out, fps=config.fps, command=asdict(config))
+    result.save(config.out, fps=config.fps, command={**asdict(config), **(about or {})})
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
     say(f"wrote {config.out}/: video.mp4, and sheet.png, an overview of the result")

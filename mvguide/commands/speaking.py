@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -32,37 +32,64 @@ class JobBar:
     Args:
         stages: name -> steps it counts for.
         quiet: show nothing.
+        whole: bar of many jobs to be a part of, in place of a bar of its own.
+        length: of this part of it.
+        label: stands before the stage.
     """
 
-    def __init__(self, stages: dict[str, int], quiet: bool) -> None:
-        self.stages, self.begun, self.before = dict(stages), "", 0
-        self.bar = tqdm(
-            total=sum(stages.values()),
-            disable=quiet,
-            bar_format="{desc:<24} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-            leave=False,
-        )
+    def __init__(
+        self,
+        stages: dict[str, int],
+        quiet: bool = False,
+        whole: "tqdm[NoReturn] | None" = None,
+        length: float = 0,
+        label: str = "",
+    ) -> None:
+        self.stages, self.begun, self.before, self.label = dict(stages), "", 0, label
+        self.start, self.length = (0 if whole is None else whole.n), length
+        self.is_whole = whole is None
+        self.bar = progress_bar(sum(stages.values()), quiet) if whole is None else whole
+
+    @property
+    def unit(self) -> float:
+        """Length of a step on the bar."""
+        return 1 if self.is_whole else self.length / sum(self.stages.values())
 
     def begin(self, stage: str, steps: int | None = None) -> None:
         """Finish the stage before, and name the next one; ``steps`` is its length where that is known only now."""
         self.before += self.stages.get(self.begun, 0)
         if steps is not None:
             self.stages[stage] = steps
-            self.bar.total = sum(self.stages.values())
-        self.begun, self.bar.n = stage, self.before
+            if self.is_whole:
+                self.bar.total = sum(self.stages.values())
+        self.begun, self.bar.n = stage, self.start + self.unit * self.before
         self.bar.set_postfix_str("", refresh=False)
-        self.bar.set_description_str(stage)
+        self.bar.set_description_str(self.label + stage)
 
     def watch(self, progress: Progress) -> None:
         """Count a denoising step; after the last one comes decoding."""
         self.bar.set_postfix_str(f"sigma {float(progress.step.sigma_next):.3g}", refresh=False)
-        self.bar.update()
+        self.bar.update(self.unit)
         if progress.step.index + 1 == progress.step.num_steps:
             self.begin("decoding")
 
     def close(self) -> None:
-        """Remove the bar."""
-        self.bar.close()
+        """Remove the bar, or finish its part."""
+        if self.is_whole:
+            self.bar.close()
+        else:
+            self.bar.n = self.start + self.length
+
+
+def progress_bar(total: float, quiet: bool, smoothing: float = 0.3) -> "tqdm[NoReturn]":
+    """A bar on standard error that vanishes at its end; ``smoothing`` 0 tells the time left by the average speed."""
+    return tqdm(
+        total=total,
+        disable=quiet,
+        bar_format="{desc:<24} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        leave=False,
+        smoothing=smoothing,
+    )
 
 
 def size_of(config: InputConfig) -> tuple[int, int] | None:

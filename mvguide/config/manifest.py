@@ -23,7 +23,7 @@ from mvguide.decoding import check_readable, check_yaml, decoding, is_file, pack
 from mvguide.errors import ConfigError
 
 MOST_JOBS = 1_000_000
-OF_THE_BATCH = ("out", "quiet")
+OF_THE_BATCH = ("out", "quiet", "checkpoint_every", "resume")
 """Settings of a render that are the batch's own."""
 _PARTS = ("shared", "jobs", "grid")
 _GLOBBED = ("scene", *SOURCES)
@@ -197,13 +197,13 @@ def _matches(settings: dict[str, Any], folder: Path, where: str) -> Iterator[tup
 
 @lru_cache(8)
 def _glob(pattern: str, folder: Path) -> list[tuple[str, str]]:
-    """Paths that a pattern matches, and in each what stands for its wildcards."""
+    """Paths that a pattern matches, and in each what stands for its wildcards. The pattern may be absolute."""
     pieces = _WILD.split(pattern)
     pieces[1::2] = ["(.*)" if "**" in wild else "([^/]*)" for wild in pieces[1::2]]
     pieces[::2] = map(re.escape, pieces[::2])
     written = re.compile("".join(pieces))
     found = []
-    for path in sorted(glob.glob(pattern, root_dir=folder, recursive=True)):  # noqa: PTH207: Path.glob takes no absolute patterns
+    for path in sorted(glob.glob(pattern, root_dir=folder, recursive=True)):  # noqa: PTH207
         hit = written.fullmatch(Path(path).as_posix())
         words = [word.strip("/") for word in hit.groups()] if hit else []
         found.append((path, "-".join(word for word in words if word) or Path(path).stem))
