@@ -1,4 +1,4 @@
-"""The command line: ``mvguide render | batch | preview | demo | evaluate | compare | search-hypers | sigmas``."""
+"""The command line; ``mvguide --help`` lists its commands."""
 
 import argparse
 import errno
@@ -38,6 +38,9 @@ COMMANDS = {
     "batch": Command(
         "batch_options:BatchConfig", "batch:batch", "Run many renders, on one device or several.", ("manifest", "?")
     ),
+    "decode": Command(
+        "render_options:DecodeConfig", "rendering:decode", "Decode the latents that a render kept.", ("latents", "?")
+    ),
     "preview": Command(
         "input_options:PreviewConfig", "previewing:preview", "Show what a camera move will see, without a model."
     ),
@@ -53,6 +56,9 @@ COMMANDS = {
     ),
     "compare": Command(
         "score_options:CompareConfig", "scoring:compare", "Put several results side by side.", ("results", "+")
+    ),
+    "plan": Command(
+        "plan_options:PlanConfig", "planning:plan", "Predict the memory of a render on a GPU, without the weights."
     ),
     "search-hypers": Command(
         "table_options:SearchConfig", "searching:search_hypers", "Search the parameters of a lambda table."
@@ -95,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0; 1 if jobs of a batch failed; 2 for input that cannot be used (one sentence says why); 130 when interrupted, 143 when terminated.
+        0; 1 if jobs of a batch failed; 2 for input that cannot be used (one sentence says why); 130 when interrupted,
+        143 when terminated.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     if not words:

@@ -1,5 +1,7 @@
 """Errors that a user can fix: each carries one sentence with what was given, what is needed and the way out."""
 
+from typing import Any
+
 
 class MvguideError(ValueError):
     """Base of every error that mvguide raises for bad input; the command line prints it and exits with code 2."""
@@ -21,6 +23,23 @@ class ConfigError(MvguideError):
 
 class NumericalError(MvguideError):
     """Values that are not finite came up during a run."""
+
+
+class OutOfMemoryError(MvguideError):
+    """A run needs more memory than there is."""
+
+
+class DecodeError(MvguideError):
+    """A run is denoised, but cannot be decoded: memory ran out, or the frames are not finite.
+
+    Args:
+        message: the sentence.
+        run: the run, a :class:`mvguide.pipeline.latents.DenoisedRun`, to be saved or decoded elsewhere.
+    """
+
+    def __init__(self, message: str, run: Any = None) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 class ModelError(MvguideError):

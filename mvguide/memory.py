@@ -1,14 +1,23 @@
-"""How much memory is free, asked before a size from a file or an option takes it."""
+"""How much memory is free, asked before a size from a file or an option takes it; and a sentence where it runs out."""
 
 import os
+import re
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import clear_frames
+from typing import TYPE_CHECKING
 
-from mvguide.errors import InputError
+from mvguide.errors import InputError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    import torch
 
 _NOT_WORTH_ASKING = 2**24
 _CGROUPS = Path("/sys/fs/cgroup")
+_RUN_OUT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""Words of the messages of torch's allocators, cuBLAS and cuDNN."""
 
 
 def check_memory(bytes_needed: float, what: str, way_out: str) -> None:
@@ -29,6 +38,45 @@ def check_memory(bytes_needed: float, what: str, way_out: str) -> None:
         raise InputError(
             f"{what} needs about {size_words(bytes_needed)} of memory, and {size_words(free)} are free; {way_out}"
         )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python or torch says that memory, of the processor or of a GPU, has run out."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _RUN_OUT)
+
+
+@contextmanager
+def enough_memory(what: str, way_out: str) -> Iterator[None]:
+    """Turn running out of memory within this context into one sentence.
+
+    Args:
+        what: what takes the memory, the start of the sentence: "denoising 25 frames of 1024 x 576".
+        way_out: how to need less, its end.
+
+    Raises:
+        OutOfMemoryError: memory ran out. It does not keep what was in memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        clear_frames(error.__traceback__)  # else the error keeps alive what the functions that it went through held
+        asked = _asked_for(str(error))
+        raise OutOfMemoryError(f"{what} needs more memory than there is{asked}; {way_out}") from error
+
+
+def free_gpu_memory(device: "torch.device") -> int | None:
+    """Bytes that are free on a CUDA device, with those that torch keeps to use again; None for other devices."""
+    if device.type != "cuda":
+        return None
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def free_memory() -> int | None:
@@ -60,6 +108,18 @@ def size_words(num_bytes: float) -> str:
     unit, name = (2**20, "MiB") if num_bytes < 2**30 else (2**30, "GiB") if num_bytes < 2**50 else (2**50, "PiB")
     value = num_bytes / unit
     return f"{value:.0f} {name}" if value >= 100 or unit == 2**20 else f"{value:.1f} {name}"
+
+
+def _asked_for(message: str) -> str:
+    """How much was asked for and how much there is in all, as far as a message of torch's allocators says."""
+    asked = re.search(r"tried to allocate ([\d.]+) ?(\w+)", message, re.IGNORECASE)
+    if asked is None:
+        return ""
+    amount = size_words(float(asked[1])) if asked[2] == "bytes" else f"{asked[1]} {asked[2]}"
+    total = re.search(r"total capacity of ([\d.]+ \w+)(?: of which ([\d.]+ \w+) is free)?", message)
+    if total is None:
+        return f" ({amount} more were asked for)"
+    return f" ({amount} more were asked for, and {total[2] or 'less'} of {total[1]} is free)"
 
 
 def _of_system() -> int | None:

@@ -204,6 +204,14 @@ class Backbone(Protocol):
         """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
         ...
 
+    def decode_bytes(self, height: int, width: int) -> float | None:
+        """Bytes that decoding takes for each frame of a chunk, 0 if not known; None: the video is decoded whole."""
+        ...
+
+    def free(self) -> None:
+        """With offload, take every network off the GPU; they come back when they are needed."""
+        ...
+
 
 class FrameByFrame:
     """Parts of a backbone whose VAE does not compress time, and whose run starts from plain noise, with Euler's steps.
@@ -224,6 +232,13 @@ class FrameByFrame:
     ) -> Tensor:
         """Noise of the prior's scale."""
         return initial_noise(shape, self.path, schedule, generator)
+
+    def decode_bytes(self, height: int, width: int) -> float | None:
+        """Not known."""
+        return 0.0
+
+    def free(self) -> None:
+        """Nothing is offloaded."""
 
 
 def weights_digest(modules: Iterable[torch.nn.Module]) -> str:

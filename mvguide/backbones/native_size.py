@@ -9,7 +9,7 @@ from typing import Any
 
 from mvguide.decoding import is_file, is_folder
 from mvguide.diffusion.time_grid import TimeGrid
-from mvguide.errors import ModelError
+from mvguide.errors import InputError, ModelError
 
 MOST_FRAMES, MOST_SIDE, MOST_LEVELS = 1024, 4096, 8
 _MOST_BYTES, _MOST_DEPTH, _MOST_ENTRIES = 2**20, 16, 64
@@ -50,6 +50,35 @@ class NativeSize:
         unit = self.vae_scale_factor * self.multiple
         scale = self.side * self.vae_scale_factor / math.sqrt(width * height)
         return max(1, round(width * scale / unit)) * unit, max(1, round(height * scale / unit)) * unit
+
+    def check(self, name: str, num_frames: int, height: int, width: int, *, pads: bool = False) -> None:
+        """Refuse a video that VAE and network cannot take.
+
+        Args:
+            name: of the model.
+            num_frames: F.
+            height: of the video, pixels.
+            width: of the video.
+            pads: the network takes cells that are no multiple of its own, padded; then the VAE alone counts.
+
+        Raises:
+            InputError: a number of frames or a size that does not fit, with the nearest that does.
+        """
+        self.grid.latent_frames(num_frames)
+        if num_frames < 2:
+            raise InputError(f"num_frames is {num_frames}; a video of model {name} has at least {self.grid.ratio + 1}")
+        unit, what = self.vae_scale_factor * (1 if pads else self.multiple), "a latent cell" if pads else "a token"
+        if height < 1 or width < 1 or height % unit or width % unit:
+            nearest = [max(1, round(size / unit)) * unit for size in (width, height)]
+            raise InputError(
+                f"video size {width} x {height} (width x height) is not divisible by {unit}, the pixels of {what} of "
+                f"model {name}; use {nearest[0]} x {nearest[1]}"
+            )
+        if self.only is not None and (width, height) != self.only:
+            raise InputError(
+                f"video size is {width} x {height}, but model {name} knows {self.only[0]} x {self.only[1]} alone; "
+                "leave width and height out"
+            )
 
 
 @dataclass(frozen=True)

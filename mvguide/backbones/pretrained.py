@@ -14,6 +14,7 @@ import torch
 
 from mvguide.backbones.base import Backbone, ModelNotes
 from mvguide.backbones.native_size import known_native_size, read_config
+from mvguide.backbones.offload import check_offload, place_networks
 from mvguide.decoding import is_file, is_folder
 from mvguide.errors import ConfigError, ModelError
 
@@ -62,7 +63,7 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def load_backbone(
-    name: str | Path, *, device: str = "auto", dtype: str = "auto", variant: str | None = None, offload: bool = False
+    name: str | Path, *, device: str = "auto", dtype: str = "auto", variant: str | None = None, offload: str = "none"
 ) -> Backbone:
     """Load a model: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
 
@@ -71,17 +72,17 @@ def load_backbone(
         device: ``auto``, ``cpu``, ``cuda``, ...
         dtype: ``auto`` (float16 on CUDA, float32 on the CPU), ``float32``, ``float16`` or ``bfloat16``.
         variant: which weights of the folder or hub id to read, such as ``fp16`` (a smaller download).
-        offload: keep only the module at work on the GPU (diffusers' model offload).
+        offload: ``none``, or keep on the GPU only the network at work (``model``) or its layers at work (``group``);
+            see :func:`mvguide.backbones.offload.place_networks`.
 
     Raises:
         ModelError: no such model, or not one that mvguide has a backbone for.
-        ConfigError: an unknown device or dtype.
+        ConfigError: an unknown device, dtype or offload, or an offload that the device or the model does not have.
     """
     target = choose_device(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is not known; use auto or one of {', '.join(DTYPES)}")
-    if offload and target.type != "cuda":
-        raise ConfigError("offload moves modules between a GPU and memory, but the device is the CPU; drop it")
+    placing = check_offload(offload, target)
     folder = find_model(name)
     with _quiet_libraries():
         try:
@@ -97,10 +98,7 @@ def load_backbone(
                 "folder in diffusers layout, or a hub id that is in the local cache or can be downloaded from here"
             ) from error
     pipe.set_progress_bar_config(disable=True)
-    if offload:
-        pipe.enable_model_cpu_offload(device=target)
-    else:
-        pipe.to(target)
+    place_networks(pipe, target, placing)
     return backbone(pipe, str(name), _read_notes(folder))
 
 

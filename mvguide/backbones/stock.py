@@ -19,13 +19,14 @@ from torch import Tensor
 
 from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes, weights_digest
 from mvguide.backbones.native_size import NativeSize, native_size
+from mvguide.backbones.offload import check_gradient, free_networks, offload_of
 from mvguide.backbones.schedulers import StockScheduler, stock_scheduler
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Solver
 from mvguide.diffusion.time_grid import TimeGrid
-from mvguide.errors import ConfigError, InputError, ModelError
+from mvguide.errors import ConfigError, ModelError
 
 Call = dict[str, Any]
 _BATCHED = ("hidden_states", "encoder_hidden_states", "encoder_attention_mask", "timestep")
@@ -217,25 +218,10 @@ class StockBackbone:
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
         """``[1, L, C, h, w]``. Raises InputError for sizes or frames that VAE and network cannot take."""
-        latent_frames, native = self.grid.latent_frames(num_frames), self.native_size
-        if num_frames < 2:
-            raise InputError(
-                f"num_frames is {num_frames}; a video of model {self.name} has at least {self.grid.ratio + 1}"
-            )
-        unit = native.vae_scale_factor * native.multiple
-        if height < 1 or width < 1 or height % unit or width % unit:
-            nearest = [max(1, round(size / unit)) * unit for size in (width, height)]
-            raise InputError(
-                f"video size {width} x {height} (width x height) is not divisible by {unit}, the pixels of a token of "
-                f"model {self.name}; use {nearest[0]} x {nearest[1]}"
-            )
-        if native.only is not None and (width, height) != native.only:
-            raise InputError(
-                f"video size is {width} x {height}, but model {self.name} knows {native.only[0]} x {native.only[1]} "
-                "alone; leave width and height out"
-            )
-        channels = int(self._latent_channels())
-        return 1, latent_frames, channels, height // native.vae_scale_factor, width // native.vae_scale_factor
+        native = self.native_size
+        native.check(self.name, num_frames, height, width)
+        channels, factor = int(self._latent_channels()), native.vae_scale_factor
+        return 1, self.grid.latent_frames(num_frames), channels, height // factor, width // factor
 
     @torch.no_grad()
     def prepare(
@@ -307,6 +293,14 @@ class StockBackbone:
             video = self.decode_video(x.to(self.device))
         return self._processor.denormalize(video.float()).clamp(0, 1).cpu()
 
+    def decode_bytes(self, height: int, width: int) -> None:
+        """The VAE takes the video as a whole, in chunks of its own."""
+        return
+
+    def free(self) -> None:
+        """With offload, take every network off the GPU."""
+        free_networks(self.pipe)
+
     # Inside.
 
     def _latent_channels(self) -> int:
@@ -322,7 +316,7 @@ class StockBackbone:
     @contextmanager
     def _encoders_here(self) -> Iterator[None]:
         """With the encoders of prompt and picture on the device; afterwards they leave its memory to the network."""
-        moved = self.device.type != "cpu" and not getattr(self.pipe, "_all_hooks", None)
+        moved = self.device.type != "cpu" and offload_of(self.pipe) == "none"
         encoders = self._modules(*_ENCODERS) if moved else []
         for module in encoders:
             module.to(self.device)
@@ -331,7 +325,7 @@ class StockBackbone:
         finally:
             for module in encoders:
                 module.to("cpu")
-            self.pipe.maybe_free_model_hooks()
+            self.free()
 
 
 @dataclass(frozen=True)
@@ -361,6 +355,8 @@ class StockDenoiser:
         guided = bool(scale.max() > 1) and len(self.conditioning.calls) > 1
         calls = self.conditioning.calls[: 2 if guided else 1]
         recompute = self.checkpointing and torch.is_grad_enabled()
+        if x.requires_grad:
+            check_gradient(network)
         with _checkpointed(network) if recompute else nullcontext():
             outputs = [self._evaluate(network, given, sigma, call) for call in calls]
         output = mix_guidance(outputs[0], outputs[1], scale) if guided else outputs[0]

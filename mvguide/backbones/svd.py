@@ -1,7 +1,8 @@
 """Stable Video Diffusion on stock diffusers classes, unmodified: UNet, VAE and image encoder of one pipeline object."""
 
 import hashlib
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -15,11 +16,12 @@ from torch.nn.functional import pad
 
 from mvguide.backbones.base import Conditioning, ConditioningOptions, FrameByFrame, KnownFrames, ModelNotes
 from mvguide.backbones.native_size import NativeSize, native_size
+from mvguide.backbones.offload import check_gradient, free_networks
 from mvguide.backbones.recompute import recomputed
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import NoisePath, Prediction, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.errors import ConfigError, InputError, ModelError
+from mvguide.errors import ConfigError, InputError, ModelError, NumericalError
 
 PREDICTIONS: dict[str, Prediction] = {"v_prediction": "v", "epsilon": "epsilon", "sample": "denoised"}
 SVD_MOTION_BUCKET = 127.0
@@ -160,7 +162,7 @@ class SvdBackbone(FrameByFrame):
         augmented = self._processor.normalize(picture[None].float().cpu())
         noise = torch.randn(augmented.shape, generator=generator)
         augmented = augmented + options.noise_aug_strength * noise
-        with self._vae_in_safe_dtype():
+        with self._encoder_in_float32():
             latents = pipe._encode_vae_image(augmented, device, 1, False).to(dtype)
         # SVD was conditioned on fps - 1.
         motion, noise_level = options.motion_bucket_id, options.noise_aug_strength
@@ -180,7 +182,7 @@ class SvdBackbone(FrameByFrame):
         """Pictures ``[F, 3, H, W]`` in [0, 1] to float32 latents ``[F, C, h, w]``: ``mode() * scaling_factor``."""
         pipe = self.pipe
         latents = []
-        with self._vae_in_safe_dtype():
+        with self._encoder_in_float32():
             for part in frames.split(chunk):
                 pixels = self._processor.normalize(part).to(self.device, pipe.vae.dtype)
                 latents.append(pipe.vae.encode(pixels).latent_dist.mode().float())
@@ -194,31 +196,57 @@ class SvdBackbone(FrameByFrame):
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
         """Clean latents ``[1, F, C, h, w]`` to pictures ``[F, 3, H, W]`` in [0, 1], float32 on the CPU.
 
-        The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``.
+        The decoder mixes neighbouring frames of a chunk, as in the stock pipeline's ``decode_chunk_size``. It runs in
+        the VAE's own number format, as there; a chunk that overflows in 16 bits is decoded again in float32.
+
+        Raises:
+            NumericalError: a chunk that is not finite in float32 either.
         """
-        with self._vae_in_safe_dtype():
-            video = self.pipe.decode_latents(x.to(self.pipe.vae.dtype), x.shape[1], min(chunk, x.shape[1]))
-        return self._processor.denormalize(video[0].permute(1, 0, 2, 3)).clamp(0, 1).float().cpu()
+        video = [self._decode_chunk(part) for part in x.split(chunk, dim=1)]
+        return self._processor.denormalize(torch.cat(video)).clamp(0, 1)
 
-    def _vae_in_safe_dtype(self) -> "_Upcast":
-        """SVD's VAE overflows in float16 (``force_upcast``): run it in float32 meanwhile."""
+    def decode_bytes(self, height: int, width: int) -> float:
+        """Bytes that decoding takes for each frame of a chunk: four feature maps of the widest block at full size.
+
+        For the published decoder at 576 x 1024 that is 1.1 GiB in 16 bits, 2.25 GiB in float32.
+        """
+        channels = max(self.pipe.vae.config.block_out_channels[:2])  # what the last block is given, at full size
+        return 4 * channels * height * width * self.pipe.vae.dtype.itemsize
+
+    def free(self) -> None:
+        """With offload, take every network off the GPU."""
+        free_networks(self.pipe)
+
+    def _decode_chunk(self, x: Tensor) -> Tensor:
+        """Latents ``[1, n, C, h, w]`` to ``[n, 3, H, W]`` in [-1, 1], float32 on the CPU."""
+        pipe, count = self.pipe, x.shape[1]
+        video = pipe.decode_latents(x.to(pipe.vae.dtype), count, count)
+        if pipe.vae.dtype != torch.float32 and not bool(video.isfinite().all()):
+            with _in_float32(pipe.vae):
+                video = pipe.decode_latents(x.float(), count, count)
+        if not bool(video.isfinite().all()):
+            raise NumericalError(f"decoded frames of model {self.name} are not finite, in float32 either")
+        return video[0].permute(1, 0, 2, 3).cpu()
+
+    def _encoder_in_float32(self) -> AbstractContextManager[None]:
+        """SVD's encoder overflows in float16 (``force_upcast``): the stock pipeline, too, runs it in float32.
+
+        Its decoder stays in float16 there, and here.
+        """
         vae = self.pipe.vae
-        return _Upcast(vae, vae.dtype == torch.float16 and bool(vae.config.force_upcast))
+        return _in_float32(vae) if vae.dtype == torch.float16 and vae.config.force_upcast else nullcontext()
 
 
-class _Upcast:
-    """Context in which a module is float32, if asked."""
-
-    def __init__(self, module: torch.nn.Module, active: bool) -> None:
-        self.module, self.active = module, active
-
-    def __enter__(self) -> None:
-        if self.active:
-            self.module.to(torch.float32)
-
-    def __exit__(self, *_: object) -> None:
-        if self.active:
-            self.module.to(torch.float16)
+@contextmanager
+def _in_float32(module: Any) -> Iterator[None]:
+    """Context in which a module is float32."""
+    dtype = module.dtype
+    # Not the module's own `to`: diffusers' prints a warning of parts to be kept in float32, even where there are none.
+    torch.nn.Module.to(module, torch.float32)
+    try:
+        yield
+    finally:
+        torch.nn.Module.to(module, dtype)
 
 
 @dataclass(frozen=True)
@@ -256,6 +284,8 @@ class SvdDenoiser:
         size = 1 if self.conditioning.chunked else len(inputs)
         parts = zip(inputs.split(size), embedding.split(size), ids.split(size), strict=True)
         recompute = self.checkpointing and torch.is_grad_enabled()
+        if x.requires_grad:
+            check_gradient(unet)
         with recomputed(unet, UNET_BLOCKS) if recompute else nullcontext():
             output = torch.cat([self._unet(unet, part, timestep, e, i) for part, e, i in parts])
         if guided:

@@ -68,7 +68,7 @@ def _batch(config: BatchConfig, crew: Crew | None, manifest: Manifest, jobs: Seq
         waiting = [task for task in tasks if not (config.resume and task.is_done())]
         # A worker is another process, perhaps on another machine: the order is for it, and for this one.
         groups = [[waiting[k] for k in group] for group in in_order([task.config for task in waiting])]
-        lengths = _check(groups, runner, bar)
+        lengths = _check(groups, runner, bar, elsewhere=crew is not None)
         if len(waiting) < len(tasks):
             say(f"{len(tasks) - len(waiting)} of {len(tasks)} jobs are done already")
         out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,9 @@ def _tasks(config: BatchConfig, manifest: Manifest, jobs: Sequence[BatchJob], ou
     return tasks
 
 
-def _check(groups: Sequence[Sequence[Task]], runner: JobRunner, bar: "tqdm[NoReturn]") -> dict[str, float]:
+def _check(
+    groups: Sequence[Sequence[Task]], runner: JobRunner, bar: "tqdm[NoReturn]", elsewhere: bool
+) -> dict[str, float]:
     """Read the inputs of all jobs and check their settings; how long each will take, in any unit.
 
     Raises:
@@ -115,7 +117,7 @@ def _check(groups: Sequence[Sequence[Task]], runner: JobRunner, bar: "tqdm[NoRet
     bar.set_description_str("checking")
     for task in (task for group in groups for task in group):
         try:
-            lengths[task.name] = runner.check(task)
+            lengths[task.name] = runner.check(task, elsewhere)
         except MvguideError as error:
             wrong[task.name] = str(error)
         bar.update()
@@ -138,9 +140,7 @@ def _run_here(
     groups: Sequence[Sequence[Task]], lengths: Mapping[str, float], runner: JobRunner, bar: "tqdm[NoReturn]"
 ) -> Iterator[Outcome]:
     """Run the jobs in this process, one after the other."""
-    number = 0
-    for task in (task for group in groups for task in group):
-        number += 1
+    for number, task in enumerate((task for group in groups for task in group), 1):
         part = JobBar(stages(task), whole=bar, length=lengths[task.name], label=f"{number}/{len(lengths)} ")
         yield runner.run(task, part)
         part.close()
@@ -173,7 +173,7 @@ def _follow(
             note_resumable(overview.folder / INDEX, f"{number} of {len(lengths)} jobs")
             if outcome.is_device_lost and not isolated:
                 raise ModelError(
-                    f"the GPU cannot be used any more after job {outcome.name} ({outcome.sentence}); go on with --resume"
+                    f"the GPU cannot be used any more after job {outcome.name} ({outcome.sentence}); use --resume"
                 )
     except BaseException:
         with suppress(MvguideError):  # the reason to stop counts

@@ -114,8 +114,12 @@ class JobRunner:
     def __init__(self) -> None:
         self.shared = Shared()
 
-    def check(self, task: Task) -> float:
+    def check(self, task: Task, elsewhere: bool = False) -> float:
         """Read the inputs of a job and check its settings, without the model.
+
+        Args:
+            task: the job.
+            elsewhere: it will run on another machine, which may have a GPU.
 
         Returns:
             How long it will take, in steps times frames.
@@ -125,7 +129,10 @@ class JobRunner:
         """
         check_writable(task.folder, folder=True)
         settings, path, _ = self._plan(task)
-        plan = read_job(settings, path, _SAY_NOTHING, self.shared.inputs)
+        if elsewhere:
+            settings = replace(settings, device="cpu", offload="none")
+        # The memory of a GPU is planned when it is there to be filled.
+        plan = read_job(settings, path, _SAY_NOTHING, self.shared.inputs, lambda device: None)
         steps = plan.schedule if isinstance(plan.schedule, int) else len(plan.schedule)
         return len(plan.trajectory) * (sum(stages(task).values()) - STAGES["denoising"] + steps)
 

@@ -8,7 +8,9 @@ import torch
 
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.native_size import read_native_size
+from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import choose_device, find_model
+from mvguide.commands.planning import fit_memory
 from mvguide.commands.speaking import Say, at_least_one, size_of
 from mvguide.config.input_options import InputConfig
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
@@ -21,6 +23,7 @@ from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.guides import Guide
 from mvguide.inputs.loading import Inputs, load_inputs
+from mvguide.memory import free_gpu_memory
 from mvguide.pipeline.calibration import CALIBRATION, calibrate
 from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint
 from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
@@ -29,7 +32,7 @@ from mvguide.pipeline.result import Result
 from mvguide.tables.table import LambdaTable, check_weight
 
 Load = Callable[[InputConfig, Say], Inputs]
-"""Reads the inputs of settings."""
+Available = Callable[[torch.device], int | None]
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,13 @@ class Plan:
         return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint)
 
 
-def read_job(config: RenderConfig, path: Camera | None, say: Say, load: Load = load_inputs) -> Plan:
+def read_job(
+    config: RenderConfig,
+    path: Camera | None,
+    say: Say,
+    load: Load = load_inputs,
+    available: Available = free_gpu_memory,
+) -> Plan:
     """Read the inputs and check the settings.
 
     Args:
@@ -151,11 +160,13 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say, load: Load = l
         path: F cameras in place of those of the settings.
         say: prints what was made or assumed.
         load: reads the inputs.
+        available: bytes of a device's memory that the render can take; None where nothing is planned.
 
     Raises:
         MvguideError: whatever cannot be used.
     """
-    guide, given = config.guidance.guide(), _given_table(config.guidance)
+    config.guidance.guide()  # bad options are refused before anything is read
+    given = _given_table(config.guidance)
     checkpoint = None
     if config.checkpoint_every is not None or config.resume:
         checkpoint = Checkpoint(Path(config.out) / CHECKPOINT, config.checkpoint_every, config.resume)
@@ -167,7 +178,8 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say, load: Load = l
     for name, value in (("steps", config.steps), ("fps", config.fps), ("chunk", config.chunk)):
         at_least_one(name, 1 if value is None else value)
     size_of(config)
-    choose_device(config.device)
+    device = choose_device(config.device)
+    check_offload(config.offload, device)
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = load_sigmas(config.sigmas) if config.sigmas else steps
     inputs = load(config, say)
@@ -178,7 +190,8 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say, load: Load = l
         frames = config.num_frames
         frames = read_native_size(find_model(config.model)).frames if frames is None else frames
         trajectory = inputs.trajectory(config.trajectory, frames)
-    return Plan(config, inputs, trajectory, schedule, guide, given, checkpoint)
+    config = fit_memory(config, trajectory, available(device), say)
+    return Plan(config, inputs, trajectory, schedule, config.guidance.guide(), given, checkpoint)
 
 
 def _given_table(options: GuidanceConfig) -> LambdaTable | None:

@@ -1,20 +1,26 @@
-"""``mvguide render`` and ``mvguide demo``."""
+"""``mvguide render``, ``mvguide decode`` and ``mvguide demo``."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from mvguide.backbones.pretrained import EMBEDDED
+from mvguide.backbones.offload import check_offload
+from mvguide.backbones.pretrained import EMBEDDED, choose_device
 from mvguide.commands.job import read_job
 from mvguide.commands.sharing import Shared
-from mvguide.commands.speaking import JobBar, Say, speaker
+from mvguide.commands.speaking import JobBar, Say, at_least_one, speaker
+from mvguide.config.command_line import command_line
 from mvguide.config.parsing import load_settings
-from mvguide.config.render_options import DemoConfig, RenderConfig
-from mvguide.decoding import is_file
+from mvguide.config.render_options import DecodeConfig, DemoConfig, ModelOptions, RenderConfig
+from mvguide.decoding import is_file, is_folder
+from mvguide.errors import DecodeError, InputError
 from mvguide.files.atomic import claim_folder
 from mvguide.geometry.camera import Camera
 from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint, SavedRun, environment
+from mvguide.pipeline.latents import LATENTS, DenoisedRun, load_latents
+from mvguide.pipeline.pipeline import MultiViewPipeline
 from mvguide.pipeline.prepare import Context
 from mvguide.pipeline.result import Result
 from mvguide.pipeline.resuming import differences
@@ -31,6 +37,11 @@ STAGES = {
     "writing": 3,
 }
 """Stages of a render, and how many denoising steps of the embedded model each takes, roughly."""
+
+KEPT = ("dtype", "variant", "chunk")
+"""Settings of a render that hold for decoding it later, unless others are given."""
+
+DECODE_STAGES = {"reading": 1, "loading the model": 4, "decoding": 10, "writing": 3}
 
 FULL_SIZE = "stabilityai/stable-video-diffusion-img2vid-xt --variant fp16"
 
@@ -64,17 +75,18 @@ def render_with(
         about: is kept in the report beside the settings.
     """
     bar.begin("reading")
-    plan = read_job(config, path, say, shared.inputs)
+    plan = read_job(config, path, say, shared.inputs, shared.available)
     found = _found(config, plan.checkpoint, say)
     bar.begin("loading the model")
-    job = plan.load(shared.model(config))
+    job = plan.load(shared.model(plan.config))
     changed = differences(found.environment, environment(job.pipe.backbone.device)) if found is not None else []
     if changed:
         say(f"warning: the last digits may differ from an unbroken run: the checkpoint's {', '.join(changed)}")
     bar.begin("warping")
     context = shared.context(job)
     say(_about(context))
-    for warning in diagnose(context.views, context.trajectory, context.warps):
+    warnings = diagnose(context.views, context.trajectory, context.warps)
+    for warning in warnings:
         say(f"warning: {warning}")
     bar.begin("encoding")
     table = shared.table(job, context)
@@ -84,12 +96,25 @@ def render_with(
     bar.begin("denoising", left)
     if not left:
         bar.begin("decoding")
-    result = job.sample(context, table, watch=bar.watch)
+    command = asdict(config)
+    try:
+        result = job.sample(context, table, watch=bar.watch)
+    except DecodeError as error:
+        error.run.save_latents(Path(config.out) / LATENTS, command)
+        words = f"mvguide decode {quote(config.out)} --chunk 1"
+        raise DecodeError(f"{error}: decode them with {words}, or on another device: --device cpu", error.run) from None
     bar.begin("writing")
-    result.save(config.out, fps=config.fps, command={**asdict(config), **(about or {})})
+    result.save(
+        config.out,
+        fps=config.fps,
+        command={**command, **(about or {})},
+        keep_latents=config.save_latents,
+        warnings=warnings,
+        made_by=command_line("render", replace(config, resume=False)),
+    )
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
-    say(f"wrote {config.out}/: video.mp4, and sheet.png, an overview of the result")
+    say(f"wrote {config.out}/: look at report.html first; the video is video.mp4")
     return result
 
 
@@ -115,6 +140,61 @@ def _about(context: Context) -> str:
     if context.backbone.name in EMBEDDED:
         about += f". It is a toy to try mvguide with; for a full-size model on a GPU: --model {FULL_SIZE}"
     return about
+
+
+def decode(config: DecodeConfig) -> Result:
+    """Decode the latents that a render kept, and write the result folder as the render would have."""
+    bar = JobBar(DECODE_STAGES, config.quiet)
+    try:
+        return _decode(config, speaker(config.quiet), bar)
+    finally:
+        bar.close()
+
+
+def _decode(config: DecodeConfig, say: Say, bar: JobBar) -> Result:
+    bar.begin("reading")
+    if not config.latents:
+        raise InputError(f"no latents were given; give a result folder that has {LATENTS}, or that file")
+    file = Path(config.latents)
+    file = file / LATENTS if is_folder(file) else file
+    device = choose_device(config.device)
+    offload = check_offload(config.offload, device)
+    run, command = load_latents(file)
+    before = load_settings(ModelOptions, **{name: command.get(name) for name in KEPT if command.get(name) is not None})
+    chunk = before.chunk if config.chunk is None else config.chunk
+    at_least_one("chunk", 1 if chunk is None else chunk)
+    with claim_folder(config.out or file.parent) as out:
+        bar.begin("loading the model")
+        pipe = MultiViewPipeline.from_pretrained(
+            _model(config, run),
+            device=config.device,
+            dtype=before.dtype if config.dtype == "auto" else config.dtype,
+            variant=config.variant or before.variant,
+            # The network is not needed: it waits in memory.
+            offload="model" if offload == "none" and device.type != "cpu" else offload,
+        )
+        bar.begin("decoding")
+        try:
+            result = pipe.decode(run, chunk)
+        except DecodeError as error:
+            raise DecodeError(f"{error} in {file}; decode them on another device: --device cpu", run) from None
+        bar.begin("writing")
+        result.save(out, command=command, keep_latents=command.get("save_latents") is True)
+    say(f"wrote {config.out or file.parent}/: look at report.html first")
+    return result
+
+
+def _model(config: DecodeConfig, run: DenoisedRun) -> str:
+    """The model that made the latents. Raises InputError where another one is given."""
+    made_by = str(run.settings["model"])
+    if config.model is None:
+        return made_by
+    if Path(config.model).name != Path(made_by).name:
+        raise InputError(
+            f"the latents are of model {made_by}, but --model is {config.model}; leave it out, or give the place where "
+            f"{Path(made_by).name} is now"
+        )
+    return config.model
 
 
 def demo(config: DemoConfig) -> Result:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone
+from mvguide.backbones.chunks import decode_latents, encode_frames
 from mvguide.backbones.pretrained import load_backbone
 from mvguide.commands.rendering import render
 from mvguide.commands.speaking import speaker
@@ -139,7 +140,8 @@ def _through_vae(truth: Truth, model: str, options: ModelOptions, backbone: Back
         model, device=options.device, dtype=options.dtype, variant=options.variant, offload=options.offload
     )
     # As one video of all its frames: some decoders mix neighbours.
-    return backbone.decode(backbone.encode(truth.frames, options.chunk)[None], options.chunk).clamp(0, 1)
+    latents = encode_frames(backbone, truth.frames, options.chunk)
+    return decode_latents(backbone, latents[None], options.chunk)[0].clamp(0, 1)
 
 
 def _score(

@@ -57,6 +57,12 @@ class Shared:
             self._inputs = key, load_inputs(config, say)
         return self._inputs[1]
 
+    def available(self, device: torch.device) -> int | None:
+        """Memory of a GPU that a render can take: what is free, and what its model has, or the one that it replaces."""
+        if device.type != "cuda":
+            return None
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+
     def model(self, config: RenderConfig) -> MultiViewPipeline:
         """The model of settings, loaded. One that could not be loaded is not tried again."""
         key = _key(config, _MODEL)

@@ -7,6 +7,7 @@ from typing import NoReturn, TextIO
 from tqdm import tqdm
 
 from mvguide.config.input_options import InputConfig
+from mvguide.config.plan_options import PlanConfig
 from mvguide.diffusion.sampler import Progress
 from mvguide.errors import InputError
 
@@ -92,7 +93,7 @@ def progress_bar(total: float, quiet: bool, smoothing: float = 0.3) -> "tqdm[NoR
     )
 
 
-def size_of(config: InputConfig) -> tuple[int, int] | None:
+def size_of(config: InputConfig | PlanConfig) -> tuple[int, int] | None:
     """(width, height) that was asked for; None for the model's own size.
 
     Raises:

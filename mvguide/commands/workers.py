@@ -174,12 +174,14 @@ class _Dispatch:
         while self.queue or any(task for _, _, task in self.underway.values()):
             (answer,), _ = self.ray.wait(list(self.underway), num_returns=1)
             worker, actor, task = self.underway.pop(answer)
-            outcome = None
+            outcome: Outcome | None = None
             try:
                 outcome = self.ray.get(answer)
                 self.deaths = 0
             except self.ray.exceptions.RayTaskError as error:  # what is raised is an outcome, but for faults of our own
-                outcome = task and Outcome(task.name, "failed", f"{type(error).__name__}: {error}"[:500])
+                if task is None:
+                    raise
+                outcome = Outcome(task.name, "failed", f"{type(error).__name__}: {error}"[:500])
             except self.ray.exceptions.RayError as error:
                 outcome = self._bury(actor, task, error)
                 actor = None

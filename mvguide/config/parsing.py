@@ -23,6 +23,8 @@ from mvguide.errors import FileError, InputError
 
 T = TypeVar("T")
 SOURCES = ("image", "views", "cameras", "video")
+ALONE = {"--offload": "model"}
+"""What options mean that are given without a value."""
 _PATHS = ("image", "cameras", "images", "video", "depth", "trajectory.file", "truth", "perceptual_weights")
 _NAMES = ("scene", "model", "sigmas", "depth_model", "guidance.table", "guidance.hole_weight")
 """Settings that are a path, or else the name of something that comes with mvguide or from elsewhere."""
@@ -83,7 +85,7 @@ def parse(parser: Parser, settings: type[T], words: Sequence[str]) -> T:
 
 
 def _expanded(parser: Parser, settings: type, words: Sequence[str]) -> list[str]:
-    """Short forms written out: ``--trajectory orbit``, lists without brackets, names of packaged configs.
+    """Short forms written out: ``--trajectory orbit``, ``--offload``, lists without brackets, packaged configs.
 
     Args:
         parser: of the settings.
@@ -104,6 +106,8 @@ def _expanded(parser: Parser, settings: type, words: Sequence[str]) -> list[str]
             items = list(takewhile(_is_number, follows)) if lists[word] else follows
             found += [word, f"[{','.join(items)}]"] if items else [word]
             del rest[: len(items)]
+        elif word in ALONE and not follows:
+            found += [word, ALONE[word]]
         elif f"{word}.kind" in known and follows and not follows[0].startswith("{"):
             found.append(f"{word}.kind")
         elif word == "--config" and follows:

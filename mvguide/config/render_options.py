@@ -61,15 +61,16 @@ class ModelOptions:
         device: auto, cpu, cuda, cuda:1.
         dtype: auto (float16 on a GPU, else float32), float32, float16, bfloat16.
         variant: which weights of the model to read, such as fp16.
-        offload: keep only the module at work on the GPU.
-        chunk: frames encoded or decoded at a time.
+        offload: none, or keep on the GPU only the network at work (model; also --offload alone) or only its layers at
+            work (group; the least memory, slower).
+        chunk: frames encoded or decoded at a time; as many as the GPU's memory allows, 8 at most, if unset.
     """
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     variant: str | None = None
-    offload: bool = False
-    chunk: int = 8
+    offload: Literal["none", "model", "group"] = "none"
+    chunk: int | None = None
 
 
 @dataclass
@@ -92,10 +93,14 @@ class RenderConfig(InputConfig, ModelOptions):
         cfg_min: classifier-free guidance of the first frame; the model's own default if unset (SVD: 1).
         cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         cfg_chunked: its two halves one after the other; half the memory of activations.
+        memory: auto chooses offload, chunk, cfg_chunked, and checkpointing and tiles of the gradient for the memory of
+            the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
         seed: random seed for the noise; the same seed gives the same video.
         checkpoint_every: write where the run stands to checkpoint.safetensors in the result folder, every so many
             steps; the finished result removes it.
         resume: go on from that file, to the same video as if the run had never stopped.
+        save_latents: keep latents.safetensors in the result folder, for mvguide decode; about 13 MB a frame of
+            1024 x 576.
         out: folder for the results.
     """
 
@@ -112,10 +117,32 @@ class RenderConfig(InputConfig, ModelOptions):
     cfg_min: float | None = None
     cfg_max: float | None = None
     cfg_chunked: bool = False
+    memory: Literal["given", "auto"] = "given"
     seed: int = 0
     checkpoint_every: int | None = None
     resume: bool = False
+    save_latents: bool = False
     out: str = "out/render"
+
+
+@dataclass
+class DecodeConfig(ModelOptions):
+    """Decode the latents that a render kept, and write its result folder.
+
+    On a GPU the network waits in memory, so that the decoder has the GPU for itself. What is not given is as it was in
+    the render.
+
+    Args:
+        latents: result folder with latents.safetensors, or that file.
+        model: where the model is now, if it was moved; its name (the last part) must be the same.
+        out: folder for the results; that of the file if unset.
+        quiet: print nothing but errors.
+    """
+
+    latents: str = ""
+    model: str | None = None
+    out: str | None = None
+    quiet: bool = False
 
 
 @dataclass

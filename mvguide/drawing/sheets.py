@@ -10,11 +10,14 @@ from torch import Tensor
 SMALLEST_TILE = 144
 LARGEST_TILE = 256
 MOST_COLUMNS = 8
-_MARGIN, _GAP, _BACKGROUND, _INK = 86, 6, (250, 250, 250), (30, 30, 30)
+BACKGROUND = 250 / 255
+"""Grey level of a sheet's paper; a tile of it is left empty."""
+_MARGIN, _GAP, _PAPER, _INK = 86, 6, (250, 250, 250), (30, 30, 30)
+_DARK, _LIGHT = 0.7, 0.86  # of the stripes of holes
 
 
 def mark_holes(frames: Tensor, visible: Tensor) -> Tensor:
-    """Draw holes as diagonal stripes of two greens, which no photograph shows.
+    """Draw holes as diagonal stripes of two light greys.
 
     Args:
         frames: ``[..., 3, H, W]`` in [0, 1].
@@ -27,8 +30,7 @@ def mark_holes(frames: Tensor, visible: Tensor) -> Tensor:
     period = max(4, height // 12)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     stripe = ((rows + columns) % period < period // 2).to(frames)
-    light, dark = (frames.new_tensor(colour).view(3, 1, 1) for colour in ((0.35, 0.95, 0.45), (0.1, 0.55, 0.25)))
-    return torch.where(visible > 0.5, frames, stripe * light + (1 - stripe) * dark)
+    return torch.where(visible > 0.5, frames, _DARK + (_LIGHT - _DARK) * stripe)
 
 
 def pick_columns(count: int, most: int = MOST_COLUMNS) -> list[int]:
@@ -68,7 +70,7 @@ def video_sheet(
     footer = 44 if notes else 26
     margin = max(_MARGIN, *(16 + round(font.getlength(title)) for title in rows))
     canvas = (margin + len(columns) * (size[0] + _GAP), _GAP + len(rows) * (size[1] + _GAP) + footer)
-    sheet = Image.new("RGB", canvas, _BACKGROUND)
+    sheet = Image.new("RGB", canvas, _PAPER)
     draw = ImageDraw.Draw(sheet)
     for row, (title, video) in enumerate(rows.items()):
         top = _GAP + row * (size[1] + _GAP)

@@ -3,16 +3,16 @@
 import csv
 import os
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any, Literal
 from urllib.parse import quote
 
 from mvguide.decoding import is_file
+from mvguide.drawing import page
 from mvguide.errors import MvguideError
 from mvguide.evaluation.rendered import main_settings, read_json
 from mvguide.evaluation.report import HEADS, RESULT, cell, read_evaluation
@@ -118,11 +118,11 @@ class Overview:
         with _alone(self.folder):
             self.read(self.others if at_last else [n for n in self.others if self.entries[n].status == "waiting"])
             pages = range(-(-len(self.names) // JOBS_OF_A_PAGE))
-            for page in pages:
-                path = self.folder / page_name(page)
-                if page == 0 or page in self._old or not path.exists():
+            for number in pages:
+                path = self.folder / page_name(number)
+                if number == 0 or number in self._old or not path.exists():
                     with atomic_path(path) as temporary:
-                        temporary.write_text(self.page(page, len(pages)), encoding="utf-8")
+                        temporary.write_text(self.page(number, len(pages)), encoding="utf-8")
             self._old.clear()
             for path in self.folder.glob("index_*.html"):
                 if path.name not in map(page_name, pages):
@@ -141,51 +141,46 @@ class Overview:
             for name, own in self.jobs.items():
                 entry = self.entries[name]
                 row = [own.get(setting) for setting in settings] + [entry.figures.get(figure) for figure in figures]
-                writer.writerow([name, entry.status, *row, entry.error.split("\n")[0]])
+                writer.writerow([name, entry.status, *row, _sentence(entry)])
 
     def page(self, number: int, count: int) -> str:
-        """HTML of a page; it opens from the disk, and asks for nothing outside the folder."""
+        """HTML of a page, from 0; it opens from the disk, and asks for nothing outside the folder."""
         names = self.names[number * JOBS_OF_A_PAGE : (number + 1) * JOBS_OF_A_PAGE]
-        links = [f"<b>{k + 1}</b>" if k == number else f'<a href="{page_name(k)}">{k + 1}</a>' for k in range(count)]
-        return _PAGE.substitute(
-            title=escape(self.title),
-            summary=self._summary() if number == 0 else "",
-            pages=f"<nav>Pages: {' '.join(links)}</nav>" if count > 1 else "",
-            jobs="\n".join(self._card(name) for name in names),
+        links = " ".join(
+            page.link(page_name(k), str(k + 1)) if k != number else f"<b>{k + 1}</b>" for k in range(count)
         )
+        pages = f"<nav><p>Pages: {links}</p></nav>" if count > 1 else ""
+        summary = self._summary() if number == 0 else []
+        return page.page(self.title, *summary, pages, page.cards(map(self._card, names)), pages)
 
-    def _summary(self) -> str:
-        counts = {status: 0 for status in ("done", "failed", "waiting")}
-        for entry in self.entries.values():
-            counts[entry.status] += 1
-        words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        shared = (
-            f"<details><summary>Settings of all jobs</summary>{_list(self.shared)}</details>" if self.shared else ""
-        )
+    def _summary(self) -> list[str]:
+        counts = Counter(entry.status for entry in self.entries.values())
+        words = ", ".join(f"{counts[status]} {status}" for status in ("done", "failed", "waiting") if counts[status])
+        parts = [
+            page.paragraph(f"{len(self.names)} jobs: {words}."),
+            f"<p>All settings and figures: {page.link(TABLE, TABLE)}</p>",
+        ]
+        if self.shared:
+            parts.append(f"<details><summary>Settings of all jobs</summary>{page.pairs(self.shared)}</details>")
         failed = [name for name in self.names if self.entries[name].status == "failed"]
-        listed = "".join(f"<li><b>{escape(name)}</b>: {_sentence(self.entries[name])}</li>" for name in failed[:100])
-        return (
-            f'<p>{len(self.names)} jobs: {words}. All settings and figures: <a href="{TABLE}">{TABLE}</a></p>'
-            f"{shared}{f'<h2>Failed</h2><ul>{listed}</ul>' if listed else ''}"
-        )
+        if failed:
+            lines = [f"{name}: {_sentence(self.entries[name])}" for name in failed[:JOBS_OF_A_PAGE]]
+            parts += [page.heading("Failed"), page.bullets(lines)]
+        return parts
 
     def _card(self, name: str) -> str:
-        entry, place = self.entries[name], quote(name)
-        parts = [f'<article id="{escape(name)}"><h2>{escape(name)} <small>{entry.status}</small></h2>']
+        entry, place, parts = self.entries[name], quote(name), []
         if entry.status == "done":
             poster = f"{place}/images/{entry.frames // 2:04d}.png"
-            parts.append(
-                f'<video src="{place}/video.mp4" poster="{poster}" controls loop muted playsinline preload="none" '
-                f'aria-label="video of {escape(name)}"></video>'
-            )
-        if entry.error:
-            parts.append(f'<p class="error">{_sentence(entry)}</p>')
-        parts.append(_list(self.jobs[name]))
-        parts.append(_list({HEADS.get(key, key): cell(key, _rounded(key, entry)) for key in _told(entry)}))
-        files = ["sheet.png", "report.json", f"{EVALUATION}/evaluation.md", f"{EVALUATION}/errors.png", ERROR]
-        links = [f'<a href="{place}/{file}">{file}</a>' for file in files if is_file(self.folder / name / file)]
-        parts.append(f"<p>{' '.join(links)}</p></article>")
-        return "".join(parts)
+            parts.append(page.video(f"{place}/video.mp4", f"video of {name}", poster=poster))
+        else:
+            parts.append(page.paragraph(f"{entry.status}{': ' if entry.error else ''}{_sentence(entry)}"))
+        figures = {HEADS.get(key, key): cell(key, entry.figures.get(key)) for key in ("seconds", *_SHOWN)}
+        figures = {"seen": f"{entry.figures['seen']:.0%}", **figures} if "seen" in entry.figures else {}
+        parts.append(page.pairs({**self.jobs[name], **{key: text for key, text in figures.items() if text != "-"}}))
+        files = ["report.html", "sheet.png", f"{EVALUATION}/evaluation.md", f"{EVALUATION}/errors.png", ERROR]
+        links = [page.link(f"{place}/{file}", file) for file in files if is_file(self.folder / name / file)]
+        return page.card(name, *parts, f"<p>{' '.join(links)}</p>" if links else "")
 
 
 def page_name(number: int) -> str:
@@ -193,22 +188,8 @@ def page_name(number: int) -> str:
     return INDEX if number == 0 else f"index_{number + 1}.html"
 
 
-def _told(entry: Entry) -> list[str]:
-    return [name for name in ("seconds", "seen", *_SHOWN) if entry.figures.get(name) is not None]
-
-
-def _rounded(name: str, entry: Entry) -> Any:
-    value = entry.figures[name]
-    return f"{100 * value:.0f} %" if name == "seen" else value
-
-
 def _sentence(entry: Entry) -> str:
-    return escape(entry.error.split("\n")[0])
-
-
-def _list(values: Mapping[str, Any]) -> str:
-    rows = (f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in values.items())
-    return f"<dl>{''.join(rows)}</dl>" if values else ""
+    return entry.error.split("\n")[0]
 
 
 @contextmanager
@@ -222,33 +203,3 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.unlink(missing_ok=True)
         if held is not None:
             os.close(held)
-
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; overflow-wrap: anywhere }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 1rem }
-article { border: 1px solid #8886; border-radius: 6px; padding: .8rem }
-h2 { font-size: 1rem; margin: 0 0 .5rem } small { font-weight: normal; opacity: .75 }
-video { width: 100%; image-rendering: auto; background: #8882 }
-dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .8rem; margin: .5rem 0 } dd { margin: 0 }
-.error { border-left: 3px solid #c33; padding-left: .6rem }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$summary
-$pages
-<main>
-$jobs
-</main>
-$pages
-</body>
-</html>
-""")

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from mvguide.backbones.chunks import encode_frames
 from mvguide.decoding import check_readable, decoding
 from mvguide.diffusion.path import NoisePath, VarianceExploding
 from mvguide.diffusion.schedule import SigmaSchedule
@@ -136,7 +137,8 @@ def calibrate(
         kept, kept_key = Measured.load(cache)
         found = kept if kept_key == key else None
     if found is None:
-        found = measure(context, mask=mask, depth_error=depth_error)
+        with context.enough_memory("measuring the errors of"):
+            found = measure(context, mask=mask, depth_error=depth_error)
         if cache is not None:
             Path(cache).parent.mkdir(parents=True, exist_ok=True)
             found.save(cache, key)
@@ -163,7 +165,7 @@ def measure(context: Context, *, mask: MaskOptions | None = None, depth_error: f
     between = _between_views(context) if context.moments is None else None
     again, seen = _there_and_back(context, depth_error if between is None else 0.0)
     cells = _counted(grid.all(latent_visible(seen, backbone.vae_scale_factor) > 0).to(device), targets.visible > 0)
-    change = (backbone.encode(again, context.chunk).to(device) - targets.latents) * cells
+    change = (encode_frames(backbone, again, context.chunk).to(device) - targets.latents) * cells
     size = _mean(change**2, cells)
     denoiser = backbone.denoiser(context.conditioning)
     sigmas = torch.tensor(LEVELS, dtype=torch.float64)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone
+from mvguide.backbones.chunks import encode_frames
 from mvguide.diffusion.time_grid import TimeGrid
 from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.geometry.masks import cell_means, covered, hole_ramp
@@ -26,14 +27,14 @@ def fill_holes(warps: Warps) -> Tensor:
     return push_pull_fill(warps.image, warps.visible, warps.depth)
 
 
-def encode_each(backbone: Backbone, pictures: Tensor, chunk: int = 8) -> Tensor:
+def encode_each(backbone: Backbone, pictures: Tensor, chunk: int | None = None) -> Tensor:
     """Pictures that are no video, ``[P, 3, H, W]``, to one latent frame each, ``[P, C, h, w]``.
 
     Where the VAE packs frames, a picture is a video of its own: what precedes a frame changes its latents.
     """
     if backbone.grid.ratio == 1:
-        return backbone.encode(pictures, chunk)
-    return torch.cat([backbone.encode(picture[None], chunk)[-1:] for picture in pictures])
+        return encode_frames(backbone, pictures, chunk)
+    return torch.cat([encode_frames(backbone, picture[None], chunk)[-1:] for picture in pictures])
 
 
 def cell_weights(

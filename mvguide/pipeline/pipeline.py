@@ -6,24 +6,27 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mvguide.backbones import Backbone, load_backbone
 from mvguide.backbones.base import ConditioningOptions, KnownFrames
-from mvguide.diffusion.sampler import Progress, sample
+from mvguide.backbones.chunks import decode_latents
+from mvguide.diffusion.sampler import LoopState, Progress, sample
 from mvguide.diffusion.schedule import SigmaSchedule, check_levels
 from mvguide.diffusion.solvers import SOLVERS, Solver, make_solver
-from mvguide.errors import ConfigError, InputError
+from mvguide.errors import ConfigError, DecodeError, InputError, NumericalError, OutOfMemoryError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
-from mvguide.memory import check_memory, peak_memory
+from mvguide.memory import check_memory, enough_memory, peak_memory
 from mvguide.pipeline.calibration import calibrate
 from mvguide.pipeline.checkpoint import Checkpoint
 from mvguide.pipeline.encoding import fill_holes
-from mvguide.pipeline.prepare import Context, WarpedPath, check_trajectory, timed, warp_path
+from mvguide.pipeline.latents import DenoisedRun
+from mvguide.pipeline.prepare import LESS, Context, WarpedPath, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
-from mvguide.pipeline.resuming import kept, run_settings
+from mvguide.pipeline.resuming import keep_state, run_settings
 from mvguide.tables.table import LambdaTable
 from mvguide.views.moments import Moments
 from mvguide.views.view import View
@@ -59,7 +62,7 @@ class MultiViewPipeline:
         device: str = "auto",
         dtype: str = "auto",
         variant: str | None = None,
-        offload: bool = False,
+        offload: str = "none",
     ) -> "MultiViewPipeline":
         """Pipeline on a model by name: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
 
@@ -78,7 +81,7 @@ class MultiViewPipeline:
         size: tuple[int, int] | None = None,
         conditioning: ConditioningOptions | None = None,
         hole_radius: int = 0,
-        chunk: int = 8,
+        chunk: int | None = None,
         generator: torch.Generator | None = None,
         like: Context | None = None,
     ) -> Context:
@@ -95,7 +98,8 @@ class MultiViewPipeline:
             conditioning: what the model is conditioned on besides the picture. Its motion bucket, if None, follows the
                 real optical flow where the model's scale of motion is known.
             hole_radius: grow holes by this many pixels.
-            chunk: frames encoded or decoded at a time.
+            chunk: frames encoded or decoded at a time; None = as many as fit into the memory of the GPU, up to 8; half
+                as many wherever memory runs out. The report has the chunk that was decoded.
             generator: CPU generator of all noise; by default a new one with torch's fixed seed.
             like: an earlier context. Its warps and encoded targets are used again where they are the same.
 
@@ -127,14 +131,17 @@ class MultiViewPipeline:
         ):
             like = None
         path: WarpedPath
-        with timed(seconds, "warp"):
+        work = f"frames of {size[0]} x {size[1]}"
+        with timed(seconds, "warp"), enough_memory(f"warping {num_frames} {work}", f"use {LESS}"):
             path = like or warp_path(
                 views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device
             )
         with timed(seconds, "encode"):
             options = backbone.with_defaults(options, mean_flow(path.first_view, path.trajectory))
             known = KnownFrames(fill_holes(path.warps), path.warps.visible, path.warps.pinned)
-            encoded = backbone.prepare(path.first_view.image, options, generator, known)
+            with enough_memory(f"conditioning the model on {work}", f"use --offload model, or {LESS}"):
+                encoded = backbone.prepare(path.first_view.image, options, generator, known)
+            backbone.free()
         return Context(
             views=views,
             trajectory=path.trajectory,
@@ -187,6 +194,8 @@ class MultiViewPipeline:
             InputError, ConfigError: a table of other frames or noise levels, none where one is needed, options out of
                 range, or a checkpoint of another run.
             FileError, OutputError: a checkpoint that cannot be read or written.
+            OutOfMemoryError: denoising needs more memory than there is.
+            DecodeError: decoding does, or gives values that are not finite; the error keeps the run.
         """
         backbone, seconds = self.backbone, dict(context.seconds)
         guide, mask = guides.make_guide(guidance), mask or MaskOptions()
@@ -227,36 +236,67 @@ class MultiViewPipeline:
         with timed(seconds, "denoise"):
             denoiser = backbone.denoiser(context.conditioning)
             about = {} if checkpoint is None else run_settings(context, settings, guide, table, generator.get_state())
-            with kept(checkpoint, about, denoiser, stepper, backbone.device, watch) as (reached, see):
+            ways = ("--guidance.tiles 4",) if getattr(guide, "tiles", None) == 1 else ()
+            with (
+                context.enough_memory("denoising", *ways),
+                keep_state(checkpoint, about, denoiser, stepper, backbone.device, watch) as (reached, see),
+            ):
+                start: Tensor | LoopState
                 if reached is not None:
-                    settings["resumed_after"] = reached.index
+                    settings["resumed_after"], start = reached.index, reached
                 else:
                     shape = backbone.latent_shape(context.num_frames, *size)
                     noise = backbone.first_x(context.conditioning, shape, context.schedule, generator)
-                x = sample(
-                    denoiser,
-                    noise.to(backbone.device) if reached is None else reached,
-                    context.schedule,
-                    stepper,
-                    bound,
-                    generator,
-                    see,
-                )
-        with timed(seconds, "decode"):
-            frames = backbone.decode(x, context.chunk)
-        settings["peak_memory_mib"] = peak_memory()
-        return Result(
-            frames,
-            context.warps,
-            context.first_view,
-            context.views,
-            context.trajectory,
-            context.schedule,
-            table,
-            x.cpu(),
-            settings,
-            seconds,
+                    start = noise.to(backbone.device)
+                x = sample(denoiser, start, context.schedule, stepper, bound, generator, see)
+        run = DenoisedRun(
+            warps=context.warps,
+            views=context.views,
+            trajectory=context.trajectory,
+            schedule=context.schedule,
+            table=table,
+            latents=x.cpu(),
+            settings=settings,
+            seconds=seconds,
         )
+        del start, reached, see, denoiser, bound, x  # decoding may have their memory
+        return self.decode(run, context.chunk)
+
+    @torch.no_grad()
+    def decode(self, run: DenoisedRun, chunk: int | None = None) -> Result:
+        """Decode the latents of a run; :meth:`sample` ends with it.
+
+        Args:
+            run: from a :class:`mvguide.errors.DecodeError`, or from a file
+                (:func:`mvguide.pipeline.latents.load_latents`).
+            chunk: see :meth:`prepare`.
+
+        Raises:
+            InputError: latents of another model.
+            DecodeError: a single frame does not fit into memory, or frames are not finite.
+        """
+        backbone, path = self.backbone, run.trajectory
+        shape = backbone.latent_shape(len(path), path.height, path.width)
+        if tuple(run.latents.shape) != shape:
+            raise InputError(
+                f"latents of shape {tuple(run.latents.shape)} were given, but those of model {backbone.name} for "
+                f"{len(path)} frames of {path.width} x {path.height} are {shape}; load the model that made them"
+            )
+        kept, seconds = (
+            "its latents are kept",
+            {stage: time for stage, time in run.seconds.items() if stage != "decode"},
+        )
+        try:
+            with timed(seconds, "decode"):
+                frames, chunk = decode_latents(backbone, run.latents.to(backbone.device), chunk, kept)
+        except OutOfMemoryError as error:
+            raise DecodeError(str(error), run) from None
+        except NumericalError as error:
+            raise DecodeError(f"{error}; {kept}", run) from None
+        decoded = {"chunk": chunk, "device": str(backbone.device), "dtype": str(backbone.dtype).removeprefix("torch.")}
+        parts = {part.name: getattr(run, part.name) for part in fields(DenoisedRun)}
+        settings = {**run.settings, "decoded": decoded, "peak_memory_mib": peak_memory()}
+        return Result(**{**parts, "settings": settings, "seconds": seconds}, frames=frames)
 
     def __call__(
         self,
@@ -272,7 +312,7 @@ class MultiViewPipeline:
         size: tuple[int, int] | None = None,
         conditioning: ConditioningOptions | None = None,
         hole_radius: int = 0,
-        chunk: int = 8,
+        chunk: int | None = None,
         generator: torch.Generator | None = None,
         watch: Callable[[Progress], bool | None] | None = None,
         checkpoint: Checkpoint | None = None,

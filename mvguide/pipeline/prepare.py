@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone, Conditioning, ConditioningOptions
+from mvguide.backbones.chunks import encode_frames
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.targets import MaskOptions, Targets
+from mvguide.memory import enough_memory
 from mvguide.pipeline.encoding import cell_weights, fill_holes
 from mvguide.tables.rules import RuleName
 from mvguide.tables.search import search_hypers
@@ -21,6 +23,9 @@ from mvguide.tables.table import LambdaTable
 from mvguide.views.moments import Moments
 from mvguide.views.view import View, fit_camera
 from mvguide.views.warps import Warps, warp_views
+
+LESS = "fewer or smaller frames (--num_frames, --width, --height)"
+"""What helps wherever memory runs out."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -107,7 +112,7 @@ class Context(WarpedPath):
         options: what the model is conditioned on besides the picture, nothing left unset.
         conditioning: the same, encoded.
         hole_radius: pixels by which holes were grown.
-        chunk: frames encoded or decoded at a time.
+        chunk: frames encoded or decoded at a time; None = as memory allows.
         random_state: state of the CPU generator after the conditioning drew from it; a run without a generator of its
             own starts from it, so that one context always gives the same video.
         seed: seed of that generator, for reports.
@@ -120,11 +125,11 @@ class Context(WarpedPath):
     options: ConditioningOptions
     conditioning: Conditioning
     hole_radius: int
-    chunk: int
+    chunk: int | None
     random_state: Tensor
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
-    encoded: dict[int, Tensor] = field(default_factory=dict)
+    encoded: dict[int | None, Tensor] = field(default_factory=dict)
 
     def has_warps_of(
         self,
@@ -153,6 +158,21 @@ class Context(WarpedPath):
         """F."""
         return len(self.trajectory)
 
+    def enough_memory(self, work: str, *ways: str) -> AbstractContextManager[None]:
+        """Context in which running out of memory is one sentence.
+
+        Args:
+            work: what is done with the frames: "denoising".
+            ways: to need less, besides those of every network: options, the most effective first.
+        """
+        size = f"{self.trajectory.width} x {self.trajectory.height}"
+        if self.backbone.device.type != "cpu":
+            ways = (*ways, "--offload model or group")
+        if (self.options.cfg_max or 1) > 1 and not self.options.cfg_chunked:
+            ways = (*ways, "--cfg_chunked")
+        way_out = f"use {', '.join((*ways, 'or ' * bool(ways) + LESS))}"
+        return enough_memory(f"{work} {self.num_frames} frames of {size}", way_out)
+
     @property
     def latent_frames(self) -> int:
         """L: columns of the lambda table, and frames of x."""
@@ -173,7 +193,7 @@ class Context(WarpedPath):
         """Encoded warps ``[L, C, h, w]`` on the model's device; encoded when first asked for."""
         if self.chunk not in self.encoded:
             with timed(self.seconds, "encode"):
-                latents = self.backbone.encode(fill_holes(self.warps), self.chunk)
+                latents = encode_frames(self.backbone, fill_holes(self.warps), self.chunk)
             self.encoded[self.chunk] = latents.to(self.backbone.device)
         return self.encoded[self.chunk]
 

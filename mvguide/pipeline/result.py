@@ -2,8 +2,8 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,48 +14,29 @@ from torch import Tensor
 from mvguide.cameras.colmap_text import write_colmap
 from mvguide.cameras.transforms import write_transforms
 from mvguide.decoding import is_folder
-from mvguide.diffusion.schedule import SigmaSchedule
-from mvguide.drawing.sheets import mark_holes, video_sheet
+from mvguide.drawing.path_plot import plot_path
+from mvguide.drawing.sheets import BACKGROUND, mark_holes, pick_columns, video_sheet
 from mvguide.drawing.table_plot import plot_table
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
 from mvguide.files.video import write_video
-from mvguide.geometry.camera import Camera
 from mvguide.pipeline.checkpoint import CHECKPOINTS
-from mvguide.tables.table import LambdaTable
-from mvguide.views.view import View, scene_points
-from mvguide.views.warps import Warps
+from mvguide.pipeline.latents import LATENTS, DenoisedRun
+from mvguide.pipeline.result_page import result_page
+from mvguide.views.view import scene_points
 
 REPORTED_PACKAGES = ("mvguide", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "imageio-ffmpeg")
 
 
-@dataclass(frozen=True, repr=False)
-class Result:
-    """A rendered trajectory.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result(DenoisedRun):
+    """A rendered trajectory: a run and its frames.
 
     Args:
         frames: ``[F, 3, H, W]`` float32 in [0, 1] on the CPU.
-        warps: the views as each camera sees them.
-        view: the input view that the model was conditioned on, at the video's size.
-        views: all input views, as given.
-        trajectory: F cameras at the video's size.
-        schedule: noise levels of the run.
-        table: weights of the run; None without guidance.
-        latents: clean latents ``[1, F, C, h, w]``.
-        settings: of the run, in plain values.
-        seconds: time of each stage.
     """
 
     frames: Tensor
-    warps: Warps
-    view: View
-    views: Sequence[View]
-    trajectory: Camera
-    schedule: SigmaSchedule
-    table: LambdaTable | None
-    latents: Tensor
-    settings: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """One line: a video, and what made it."""
@@ -83,32 +64,53 @@ class Result:
         }
 
     def sheet(self) -> Tensor:
-        """Picture of the whole run, ``[3, H', W']``: input, warps with holes marked, and result in rows."""
-        # In each column the view that shows most of it.
-        size = (self.trajectory.width, self.trajectory.height)
-        shown = self.warps.shares.argmax(0).tolist()
-        fitted = {index: self.views[index].fit(*size).image for index in set(shown)}
-        inputs = torch.stack([fitted[index] for index in shown])
+        """Picture of the whole run, ``[3, H', W']``: inputs, warps with holes marked, and video in rows."""
+        columns, size = pick_columns(len(self.frames)), (self.trajectory.width, self.trajectory.height)
+        shown = self.warps.shares.argmax(0)[columns].tolist()
+        # Each input once, above the first frame that shows most of it.
+        inputs = torch.full_like(self.frames[columns], BACKGROUND)
+        for index in set(shown):
+            inputs[shown.index(index)] = self.views[index].fit(*size).image
         rows = {
             "input": inputs,
-            "warp": mark_holes(self.warps.image, self.warps.visible),
-            "result": self.frames,
+            "warp": mark_holes(self.warps.image[columns], self.warps.visible[columns]),
+            "result": self.frames[columns],
         }
-        notes = [f"{100 * share:.0f}% seen" for share in self.warps.seen.tolist()]
-        return video_sheet(rows, notes)
+        seen = self.warps.seen.tolist()
+        notes = ["given" if self.warps.pinned[frame] else f"{100 * seen[frame]:.0f}% seen" for frame in columns]
+        return video_sheet(rows, notes, labels=[f"frame {frame}" for frame in columns])
 
-    def save(self, folder: str | Path, fps: int | None = None, command: Mapping[str, Any] | None = None) -> Path:
+    def side_by_side(self) -> Iterator[Tensor]:
+        """Frames ``[3, H, 3 W]`` of a video of input, warp with holes marked, and result."""
+        given = self.view.image
+        for frame, warp, visible in zip(self.frames, self.warps.image, self.warps.visible, strict=True):
+            yield torch.cat([given, mark_holes(warp, visible), frame], dim=-1)
+
+    def save(
+        self,
+        folder: str | Path,
+        fps: int | None = None,
+        command: Mapping[str, Any] | None = None,
+        *,
+        keep_latents: bool = False,
+        warnings: Sequence[str] = (),
+        made_by: str = "",
+    ) -> Path:
         """Write everything to a folder, whole or not at all. A checkpoint in it has done its work, and goes.
 
-        ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a view), ``confidence/`` (0 ... 255),
-        ``warps/`` (the targets of guidance, black in holes), ``warps.mp4``, ``sheet.png``, ``lambda_table.npz`` and
-        ``.png`` (with guidance), ``report.json``; the cameras as ``transforms.json`` (nerfstudio) and ``sparse/0``
+        ``report.html``, a page with all of it; ``video.mp4``, ``images/0000.png`` ..., ``masks/`` (255 = seen by a
+        view), ``confidence/`` (0 ... 255), ``warps/`` (the targets of guidance, black in holes), ``warps.mp4``,
+        ``side_by_side.mp4``, ``sheet.png``, ``path.png``, ``lambda_table.npz`` and ``.png`` (with guidance),
+        ``report.json``; the cameras as ``transforms.json`` (nerfstudio) and ``sparse/0``
         (COLMAP text, with points of the views' depth): nerfstudio and gsplat train on the folder as it is.
 
         Args:
             folder: to write; an older result in it is replaced.
             fps: frames per second of the films; those of the conditioning by default.
             command: settings of the command that made the result, for the report.
+            keep_latents: write ``latents.safetensors`` too, to decode again.
+            warnings: what the diagnosis of the path said, for the page.
+            made_by: the command line that makes it again, for the page.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -116,7 +118,7 @@ class Result:
         fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
         names = [f"{index:04d}.png" for index in range(len(self.frames))]
         stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence", "warps")]
-        stale += ["lambda_table.npz", "lambda_table.png", *CHECKPOINTS]
+        stale += ["lambda_table.npz", "lambda_table.png", LATENTS, *CHECKPOINTS]
         resumable = is_folder(Path(folder)) and any(any(Path(folder).glob(pattern)) for pattern in CHECKPOINTS)
         with output_folder(folder, stale=stale, durable=resumable) as out:
             parts = {"images": self.frames, "masks": self.warps.visible, "confidence": self.warps.confidence}
@@ -127,7 +129,10 @@ class Result:
                     write_png(out / part / name, picture)
             write_video(out / "video.mp4", self.frames, fps)
             write_video(out / "warps.mp4", map(mark_holes, self.warps.image, self.warps.visible), fps)
+            write_video(out / "side_by_side.mp4", self.side_by_side(), fps)
             write_png(out / "sheet.png", self.sheet())
+            cameras = [view.camera for view in self.views]
+            plot_path(out / "path.png", cameras, self.trajectory, scene_points(self.views, 6_000))
             places = [f"images/{name}" for name in names]
             masks = [{"mask_path": f"masks/{name}"} for name in names]
             write_transforms(out / "transforms.json", self.trajectory, places, frame_extra=masks)
@@ -136,5 +141,9 @@ class Result:
                 self.table.save(out / "lambda_table.npz")
                 columns = "frame" if self.table.num_frames == len(self.frames) else "latent frame"
                 plot_table(self.table, out / "lambda_table.png", columns)
+            if keep_latents:
+                self.save_latents(out / LATENTS, command)
             (out / "report.json").write_text(json.dumps(self.report(command), indent=2) + "\n")
+            title = f"mvguide: {Path(folder).name}"
+            (out / "report.html").write_text(result_page(self, title, warnings, made_by), encoding="utf-8")
         return Path(folder)

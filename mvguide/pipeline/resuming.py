@@ -30,7 +30,7 @@ _NO_SETTINGS = ("model", "views", "schedule", "device", "dtype", "threads", "con
 
 
 @contextmanager
-def kept(
+def keep_state(
     checkpoint: Checkpoint | None,
     settings: Mapping[str, Any],
     denoiser: Denoiser,
@@ -157,7 +157,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Names of what differs between two settings or environments, with both values where they are short."""
     shown: list[str] = []
     hidden: list[str] = []
-    for name in {**before, **now}:
+    for name in {**now, **before}:
         was, is_now = (str(values.get(name, "not set")) for values in (before, now))
         if was == is_now:
             continue

@@ -11,6 +11,7 @@ from torch import Tensor
 from mvguide.backbones.base import Backbone, ConditioningOptions, KnownFrames
 from mvguide.diffusion.sampler import sample
 from mvguide.diffusion.schedule import SigmaSchedule
+from mvguide.diffusion.solvers import DpmPp2M, FirstOrder, Heun
 from mvguide.guidance.guides import Blend, bind
 from mvguide.guidance.targets import Targets
 from mvguide.tables.table import LambdaTable
@@ -83,10 +84,10 @@ def test_weight_1_decodes_to_the_targets(kind: str, tiny_pipeline: Callable[[str
     assert tuple(latents.shape) == shape_of(backbone, kind)[1:]
     count = len(latents)
     targets = Targets(latents, torch.ones(count, 1, *latents.shape[-2:]), torch.zeros(count, dtype=torch.bool))
-    table = LambdaTable.constant(1.0, schedule, count)
-    with torch.no_grad():
-        solver = backbone.solver(schedule)
-        x = sample(backbone.denoiser(conditioning), x, schedule, solver, bind(Blend(), targets, table), generator)
-    frames = backbone.decode(x)
-    assert frames.shape == (frames_of(kind), 3, HEIGHT, WIDTH)
-    torch.testing.assert_close(frames, backbone.decode(latents[None]), atol=0, rtol=0)
+    guidance = bind(Blend(), targets, LambdaTable.constant(1.0, schedule, count))
+    denoiser, expected = backbone.denoiser(conditioning), backbone.decode(latents[None])
+    assert expected.shape == (frames_of(kind), 3, HEIGHT, WIDTH)
+    for solver in (backbone.solver(schedule), FirstOrder(), FirstOrder(eta=1.0), Heun(), DpmPp2M()):
+        with torch.no_grad():
+            found = sample(denoiser, x, schedule, solver, guidance, generator)
+        torch.testing.assert_close(backbone.decode(found), expected, atol=0, rtol=0, msg=f"{solver}")

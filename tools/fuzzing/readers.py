@@ -26,11 +26,17 @@ from mvguide import (
 from mvguide.backbones import EMBEDDED, load_backbone
 from mvguide.backbones.native_size import known_native_size
 from mvguide.config.parsing import packaged_scene_files, read_scene_file
+from mvguide.diffusion.sampler import LoopState, Progress
+from mvguide.diffusion.solvers import DpmPp2M, FirstOrder, Step
 from mvguide.evaluation.rendered import read_result
 from mvguide.evaluation.report import FORMAT, read_evaluation
 from mvguide.files.images import read_image_and_alpha, write_png
 from mvguide.files.video import read_video, write_video
 from mvguide.pipeline.calibration import Measured
+from mvguide.pipeline.checkpoint import Checkpoint, read_checkpoint
+from mvguide.pipeline.latents import LATENTS, DenoisedRun, load_latents
+from mvguide.scenes import packaged_scene
+from mvguide.views.warps import warp_views
 from tests.cameras.camera_cases import GIVEN, some_cameras, write_all
 from tests.depth.test_maps import encoded as write_depths
 from tests.files.test_images import ENCODED
@@ -234,6 +240,51 @@ def _check_calibration(found: Any) -> None:
     assert 0 <= float(table.weights.min()) <= float(table.weights.max()) <= 1
 
 
+def _checkpoints(folder: Path) -> Reader:
+    x = _noise()
+    step = Step(6, 25, torch.tensor(2.0), torch.tensor(1.0))
+    state = LoopState(7, x, (x + 1, torch.tensor(0.5)), torch.Generator().get_state())
+    for name, solver in (("euler", FirstOrder()), ("dpmpp_2m", DpmPp2M())):
+        checkpoint = Checkpoint(folder / f"{name}.safetensors")
+        checkpoint.write(Progress(step, state, x), {"steps": 25, "seed": 0}, solver)
+    return Reader(read_checkpoint, folder, _names(folder), _itself, _check_checkpoint, share=6)
+
+
+def _check_checkpoint(found: Any) -> None:
+    assert (found.index, found.num_steps, found.settings) == (7, 25, {"steps": 25, "seed": 0})
+    assert torch.equal(found.x, _noise()), "what was written, to the last bit"
+
+
+def _noise() -> torch.Tensor:
+    return torch.randn(1, 3, 4, 6, 5, generator=torch.Generator().manual_seed(0))
+
+
+def _latents(folder: Path) -> Reader:
+    view, path = packaged_scene("corner").load(2)
+    small, path = view.resize(16, 16), path.resize(16, 16)
+    run = DenoisedRun(
+        warps=warp_views([small], path),
+        views=[small],
+        trajectory=path,
+        schedule=_SCHEDULE,
+        table=LambdaTable.constant(0.5, _SCHEDULE, 2),
+        latents=torch.randn(1, 2, 4, 4, 4),
+        settings={"model": "tiny", "conditioning": {"fps": 7}},
+        seconds={"denoise": 1.5},
+    )
+    run.save_latents(folder / LATENTS, {"seed": 0})
+    return Reader(load_latents, folder, [LATENTS], _itself, _check_latents, share=6)
+
+
+def _check_latents(found: Any) -> None:
+    run, command = found
+    assert len(run.warps.image) == len(run.trajectory) == len(run.warps.seen) == run.warps.shares.shape[1]
+    assert 1 <= run.settings["conditioning"]["fps"] <= 1000
+    assert len(repr(command)) < 10**6
+    assert run.view.image.shape == run.warps.image.shape[1:]
+    run.view.require_depth()
+
+
 def _results(folder: Path) -> Reader:
     from mvguide.cameras.transforms import write_transforms
 
@@ -323,6 +374,8 @@ _MAKERS: dict[str, Callable[[Path], Reader]] = {
     "tables": _tables,
     "sigmas": _sigmas,
     "calibrations": _calibrations,
+    "checkpoints": _checkpoints,
+    "latents": _latents,
     "results": _results,
     "evaluations": _evaluations,
     "model sizes": _model_sizes,

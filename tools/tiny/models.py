@@ -162,9 +162,9 @@ def build_pipeline(vae: Any, unet: Any, encoder: Any) -> Any:
     return pipe
 
 
-def save_pipeline(pipe: Any, folder: Path) -> Path:
-    """Write in diffusers layout, in the pipeline's own dtype."""
-    pipe.save_pretrained(folder, safe_serialization=True)
+def save_pipeline(pipe: Any, folder: Path, variant: str | None = None) -> Path:
+    """Write in diffusers layout, in the pipeline's own dtype; ``variant`` is part of the names of the weights."""
+    pipe.save_pretrained(folder, safe_serialization=True, variant=variant)
     index = folder / "model_index.json"
     content = json.loads(index.read_text())
     # transformers names its backend's class; the public name loads with any backend.
