@@ -206,6 +206,8 @@ def _glob(pattern: str, folder: Path) -> list[tuple[str, str]]:
     for path in sorted(glob.glob(pattern, root_dir=folder, recursive=True)):  # noqa: PTH207
         hit = written.fullmatch(Path(path).as_posix())
         words = [word.strip("/") for word in hit.groups()] if hit else []
+        if words and not pieces[-1] and is_file(folder / path):
+            words[-1] = str(Path(words[-1]).with_suffix(""))
         found.append((path, "-".join(word for word in words if word) or Path(path).stem))
     return found
 
