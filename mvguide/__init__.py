@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mvguide.backbones.acceleration import AccelerationOptions
     from mvguide.backbones.base import ConditioningOptions
     from mvguide.cameras.formats import read_cameras
     from mvguide.config.input_options import (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from mvguide.views.view import View
 
 _HOMES = {
+    "mvguide.backbones.acceleration": "AccelerationOptions",
     "mvguide.backbones.base": "ConditioningOptions",
     "mvguide.cameras.formats": "read_cameras",
     "mvguide.config.input_options": "CropOptions DepthOptions LensOptions SourceOptions TrajectoryOptions ViewOptions",
@@ -85,6 +87,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "AccelerationOptions",
     "Blend",
     "Camera",
     "Checkpoint",

@@ -44,6 +44,12 @@ COMMANDS = {
     "preview": Command(
         "input_options:PreviewConfig", "previewing:preview", "Show what a camera move will see, without a model."
     ),
+    "view": Command(
+        "view_options:ViewConfig",
+        "viewing:view",
+        "Look at a scene or a result in the browser, and place cameras.",
+        ("scene", "?"),
+    ),
     "demo": Command("render_options:DemoConfig", "rendering:demo", "Render a scene that comes with mvguide."),
     "evaluate": Command(
         "score_options:EvaluateResultConfig",

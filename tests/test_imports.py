@@ -15,6 +15,7 @@ ROOMS = [
     "errors",
     "memory",
     "decoding",
+    "drawing",
     "diffusion",
     "tables",
     "guidance",
@@ -24,9 +25,9 @@ ROOMS = [
     "depth",
     "views",
     "backbones",
-    "drawing",
     "pipeline",
     "evaluation",
+    "viewer",
     "config",
     "inputs",
     "scenes",
@@ -35,17 +36,21 @@ ROOMS = [
 ]
 NOT_EVEN_SO = {
     "diffusion": {"tables"},
+    "guidance": {"drawing"},
     "geometry": {"diffusion", "tables", "guidance"},
-    "files": {"diffusion", "tables", "guidance", "geometry"},
-    "cameras": {"diffusion", "tables", "guidance"},
-    "depth": {"diffusion", "tables", "guidance", "cameras"},
+    "files": {"drawing", "diffusion", "tables", "guidance", "geometry"},
+    "cameras": {"drawing", "diffusion", "tables", "guidance"},
+    "depth": {"drawing", "diffusion", "tables", "guidance", "cameras"},
     "views": {"diffusion", "tables", "guidance", "cameras"},
-    "backbones": {"tables", "guidance", "geometry", "files", "cameras", "depth", "views"},
-    "drawing": {"diffusion", "guidance", "cameras", "depth", "views", "backbones"},
+    "backbones": {"drawing", "tables", "guidance", "geometry", "files", "cameras", "depth", "views"},
     "evaluation": {"diffusion", "tables", "guidance", "depth", "backbones", "pipeline"},
-    "config": {"files", "cameras", "depth", "views", "backbones", "drawing", "pipeline", "evaluation"},
-    "inputs": {"diffusion", "tables", "guidance", "drawing", "pipeline"},
-    "scenes": {"diffusion", "tables", "guidance", "backbones", "drawing", "pipeline", "evaluation", "config", "inputs"},
+    "viewer": {"diffusion", "tables", "guidance", "depth", "backbones"},
+    "config": {"files", "cameras", "depth", "views", "drawing", "pipeline", "evaluation", "viewer"},
+    "inputs": {"diffusion", "tables", "guidance", "drawing", "pipeline", "viewer"},
+    "scenes": {
+        *("diffusion", "tables", "guidance", "backbones", "drawing", "pipeline", "evaluation", "viewer"),
+        *("config", "inputs"),
+    },
 }
 """Rooms that stand beside each other rather than on each other."""
 

@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.backbones.native_size import NativeSize
+from mvguide.backbones.step_cache import Magnitudes
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.sampler import initial_noise
@@ -155,6 +158,9 @@ class Backbone(Protocol):
         """What was measured of the model."""
         ...
 
+    acceleration: AccelerationOptions
+    """What makes it faster or smaller."""
+
     def with_defaults(self, options: ConditioningOptions, flow: float | None = None) -> ConditioningOptions:
         """The options with nothing left None: the model's defaults, and its motion bucket for a mean flow.
 
@@ -200,6 +206,12 @@ class Backbone(Protocol):
         """The network with its conditioning."""
         ...
 
+    def step_cache(
+        self, schedule: SigmaSchedule, magnitudes: Magnitudes | None = None
+    ) -> AbstractContextManager[Magnitudes]:
+        """Context of one run over the schedule; see :func:`mvguide.backbones.step_cache.cached_steps`."""
+        ...
+
     def decode(self, x: Tensor, chunk: int = 8) -> Tensor:
         """Clean latents ``[1, L, C, h, w]`` to pictures ``[F, 3, H, W]`` on the CPU."""
         ...
@@ -222,6 +234,7 @@ class FrameByFrame:
     path: NoisePath
     grid = TimeGrid()
     default_table: Literal["search", "calibrated"] = "calibrated"
+    acceleration = AccelerationOptions()
 
     def solver(self, schedule: SigmaSchedule) -> Solver:
         """Euler."""
@@ -232,6 +245,12 @@ class FrameByFrame:
     ) -> Tensor:
         """Noise of the prior's scale."""
         return initial_noise(shape, self.path, schedule, generator)
+
+    def step_cache(
+        self, schedule: SigmaSchedule, magnitudes: Magnitudes | None = None
+    ) -> AbstractContextManager[Magnitudes]:
+        """None."""
+        return nullcontext({})
 
     def decode_bytes(self, height: int, width: int) -> float | None:
         """Not known."""

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
+from mvguide.backbones.acceleration import DENOISERS, AccelerationOptions
 from mvguide.backbones.base import Backbone, ModelNotes
+from mvguide.backbones.context_parallel import hush_splitting, join_ranks
 from mvguide.backbones.native_size import known_native_size, read_config
 from mvguide.backbones.offload import check_offload, place_networks
 from mvguide.decoding import is_file, is_folder
-from mvguide.errors import ConfigError, ModelError
+from mvguide.errors import ConfigError, ModelError, MvguideError
 
 _INDEX = "model_index.json"
 _FAMILIES = "mvguide.backbones.families"
@@ -63,7 +65,13 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def load_backbone(
-    name: str | Path, *, device: str = "auto", dtype: str = "auto", variant: str | None = None, offload: str = "none"
+    name: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    variant: str | None = None,
+    offload: str = "none",
+    acceleration: AccelerationOptions | None = None,
 ) -> Backbone:
     """Load a model: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
 
@@ -74,23 +82,32 @@ def load_backbone(
         variant: which weights of the folder or hub id to read, such as ``fp16`` (a smaller download).
         offload: ``none``, or keep on the GPU only the network at work (``model``) or its layers at work (``group``);
             see :func:`mvguide.backbones.offload.place_networks`.
+        acceleration: what makes it faster or smaller; nothing by default.
 
     Raises:
         ModelError: no such model, or not one that mvguide has a backbone for.
-        ConfigError: an unknown device, dtype or offload, or an offload that the device or the model does not have.
+        ConfigError: an unknown device, dtype or offload, or an offload or an acceleration that the device or the model
+            does not have.
     """
     target = choose_device(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is not known; use auto or one of {', '.join(DTYPES)}")
     placing = check_offload(offload, target)
+    options = AccelerationOptions(**(acceleration or AccelerationOptions()).given())
+    options.check(target)
     folder = find_model(name)
     with _quiet_libraries():
         try:
             place = folder if is_folder(folder) else _download(str(name), variant)
             backbone = _find_backbone(place)
+            options.check_model(
+                str(name), next(backbone.NETWORKS[part] for part in DENOISERS if part in backbone.NETWORKS)
+            )
+            target = join_ranks(options.context_parallel, target)
             on_gpu = backbone.DTYPE if target.type == "cuda" else torch.float32
-            pipe = _load_pipeline(place, backbone, on_gpu if dtype == "auto" else DTYPES[dtype], variant)
-        except ModelError:
+            pipe = _load_pipeline(place, backbone, on_gpu if dtype == "auto" else DTYPES[dtype], variant, options)
+            options.apply(pipe, target)
+        except MvguideError:
             raise
         except Exception as error:  # the libraries raise almost anything on damaged files
             raise ModelError(
@@ -98,8 +115,12 @@ def load_backbone(
                 "folder in diffusers layout, or a hub id that is in the local cache or can be downloaded from here"
             ) from error
     pipe.set_progress_bar_config(disable=True)
+    if options.context_parallel > 1:
+        hush_splitting()
     place_networks(pipe, target, placing)
-    return backbone(pipe, str(name), _read_notes(folder))
+    loaded: Backbone = backbone(pipe, str(name), _read_notes(folder))
+    loaded.acceleration = options
+    return loaded
 
 
 def _download(name: str, variant: str | None) -> Path:
@@ -109,7 +130,9 @@ def _download(name: str, variant: str | None) -> Path:
     return Path(DiffusionPipeline.download(name, variant=variant, use_safetensors=True))
 
 
-def _load_pipeline(folder: Path, backbone: Any, dtype: torch.dtype, variant: str | None) -> Any:
+def _load_pipeline(
+    folder: Path, backbone: Any, dtype: torch.dtype, variant: str | None, options: AccelerationOptions
+) -> Any:
     """The stock pipeline; its networks one by one, because only then do the libraries report what is missing."""
     import diffusers
     import transformers
@@ -131,6 +154,7 @@ def _load_pipeline(folder: Path, backbone: Any, dtype: torch.dtype, variant: str
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            **options.quantization(part, dtype),
         )
         missing = sorted(info["missing_keys"])
         if missing:

@@ -17,10 +17,13 @@ import torch
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 
+from mvguide.backbones.acceleration import AccelerationOptions, denoisers, explained
 from mvguide.backbones.base import Conditioning, ConditioningOptions, KnownFrames, ModelNotes, weights_digest
+from mvguide.backbones.context_parallel import check_tokens
 from mvguide.backbones.native_size import NativeSize, native_size
 from mvguide.backbones.offload import check_gradient, free_networks, offload_of
 from mvguide.backbones.schedulers import StockScheduler, stock_scheduler
+from mvguide.backbones.step_cache import Magnitudes, cached_steps
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
@@ -77,6 +80,7 @@ class StockBackbone:
     """Tokenizers whose class in the published index reads them wrongly, and the class of transformers to use."""
     channel_axis = 1
     default_table: Literal["calibrated"] = "calibrated"
+    acceleration = AccelerationOptions()
 
     def __init__(self, pipe: Any, name: str, notes: ModelNotes | None = None) -> None:
         # Any: diffusers sets the modules of a pipeline by name at run time, which a type checker cannot see.
@@ -220,8 +224,11 @@ class StockBackbone:
         """``[1, L, C, h, w]``. Raises InputError for sizes or frames that VAE and network cannot take."""
         native = self.native_size
         native.check(self.name, num_frames, height, width)
+        unit = native.vae_scale_factor * native.multiple
+        latent_frames = self.grid.latent_frames(num_frames)
+        check_tokens(latent_frames, height // unit, width // unit, unit, self.acceleration.context_parallel)
         channels, factor = int(self._latent_channels()), native.vae_scale_factor
-        return 1, self.grid.latent_frames(num_frames), channels, height // factor, width // factor
+        return 1, latent_frames, channels, height // factor, width // factor
 
     @torch.no_grad()
     def prepare(
@@ -301,6 +308,18 @@ class StockBackbone:
         """With offload, take every network off the GPU."""
         free_networks(self.pipe)
 
+    def step_cache(
+        self, schedule: SigmaSchedule, magnitudes: Magnitudes | None = None
+    ) -> AbstractContextManager[Magnitudes]:
+        """Context of one run over the schedule, in which the networks cache steps as the options say."""
+        if self.acceleration.cache == "none":
+            return nullcontext({})
+        used = [self.network(sigma) for sigma in schedule.sigmas[:-1]]
+        calls = {
+            part: (network, sum(network is other for other in used)) for part, network in denoisers(self.pipe).items()
+        }
+        return cached_steps(calls, self.acceleration, magnitudes)
+
     # Inside.
 
     def _latent_channels(self) -> int:
@@ -358,12 +377,15 @@ class StockDenoiser:
         if x.requires_grad:
             check_gradient(network)
         with _checkpointed(network) if recompute else nullcontext():
-            outputs = [self._evaluate(network, given, sigma, call) for call in calls]
+            outputs = [
+                self._evaluate(network, given, sigma, call, name)
+                for call, name in zip(calls, ("cond", "uncond"), strict=False)
+            ]
         output = mix_guidance(outputs[0], outputs[1], scale) if guided else outputs[0]
         denoised = self.path.to_denoised(output.to(x.dtype), x, sigma, backbone.scheduler.prediction)
         return torch.cat([held, denoised[:, held.shape[1] :]], dim=1)
 
-    def _evaluate(self, network: Any, x: Tensor, sigma: Tensor, call: Call) -> Tensor:
+    def _evaluate(self, network: Any, x: Tensor, sigma: Tensor, call: Call, name: str) -> Tensor:
         backbone, axis = self.backbone, self.backbone.channel_axis
         hidden, packed = call["hidden_states"], backbone.pack(x).to(call["hidden_states"].dtype)
         if hidden.ndim == packed.ndim == 5:  # channels after those of x are the condition
@@ -374,7 +396,8 @@ class StockDenoiser:
         # Tokens that are clean are told timestep 0, at every level.
         timestep = torch.where(told == 0, torch.zeros_like(timestep), timestep)
         timestep = timestep.to(told.dtype) if told.is_floating_point() else timestep
-        output = network(**{**call, "hidden_states": packed, "timestep": timestep})[0]
+        with network.cache_context(name), explained(backbone.acceleration, backbone.name):
+            output = network(**{**call, "hidden_states": packed, "timestep": timestep})[0]
         return backbone.unpack(output, tuple(x.shape))
 
     def for_gradient(self, checkpointing: bool = True) -> "StockDenoiser":

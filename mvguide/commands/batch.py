@@ -99,7 +99,9 @@ def _tasks(config: BatchConfig, manifest: Manifest, jobs: Sequence[BatchJob], ou
             wrong[job.name] = str(error)
             continue
         digest = manifest.digest(settings)
-        settings = replace(settings, out=str(out / job.name), quiet=True, checkpoint_every=config.checkpoint_every)
+        # A step cache is not in a checkpoint: such a job starts again.
+        every = config.checkpoint_every if settings.cache == "none" else None
+        settings = replace(settings, out=str(out / job.name), quiet=True, checkpoint_every=every)
         tasks.append(Task(job.name, settings, digest, run, config.resume))
     _refuse(wrong, len(jobs))
     return tasks

@@ -10,8 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
-import torch
-
 from mvguide.commands.job import read_job
 from mvguide.commands.rendering import STAGES, render_with
 from mvguide.commands.scoring import check_scoring, render_settings, score_render
@@ -26,6 +24,7 @@ from mvguide.evaluation.rendered import read_json
 from mvguide.files.atomic import atomic_path, check_writable, claim_folder
 from mvguide.geometry.camera import Camera
 from mvguide.inputs.held_out import HeldOut, hold_out
+from mvguide.memory import is_out_of_memory
 from mvguide.pipeline.checkpoint import CHECKPOINTS
 
 BEGUN = "begun.json"
@@ -128,6 +127,12 @@ class JobRunner:
             MvguideError: whatever cannot be used.
         """
         check_writable(task.folder, folder=True)
+        cache = task.config.cache_file
+        if cache is not None and not is_file(Path(cache)):
+            raise ConfigError(
+                f"cache_file {cache} is not there, and jobs that skip by what the first of them measures would depend "
+                "on their order; render once with it before the batch"
+            )
         settings, path, _ = self._plan(task)
         if elsewhere:
             settings = replace(settings, device="cpu", offload="none")
@@ -187,8 +192,8 @@ class JobRunner:
                 render_with(self.shared, replace(settings, resume=False), path, say, bar, about)
         if task.is_scored:
             bar.begin("scoring")
-            backbone = self.shared.model(settings).backbone
-            score_render(replace(task.config, out=str(task.folder / EVALUATION)), str(task.folder), held_out, backbone)
+            scored = replace(task.config, out=str(task.folder / EVALUATION))
+            score_render(scored, str(task.folder), held_out, self.shared.backbone)
         (task.folder / BEGUN).unlink(missing_ok=True)
 
     def _plan(self, task: Task) -> tuple[RenderConfig, Camera | None, HeldOut | None]:
@@ -222,7 +227,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, MvguideError):
         return str(error)
     words = str(error).strip().splitlines() or [""]
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in words[0]:
+    if is_out_of_memory(error):
         return (
             f"out of memory ({words[0][:200]}); ask for fewer frames or a smaller size, or give offload or cfg_chunked"
         )

@@ -21,14 +21,17 @@ from mvguide.diffusion.schedule import SigmaSchedule, load_sigmas
 from mvguide.diffusion.solvers import FirstOrder, Solver, make_solver
 from mvguide.errors import ConfigError
 from mvguide.geometry.camera import Camera
+from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.guides import Guide
 from mvguide.inputs.loading import Inputs, load_inputs
 from mvguide.memory import free_gpu_memory
 from mvguide.pipeline.calibration import CALIBRATION, calibrate
 from mvguide.pipeline.checkpoint import CHECKPOINT, Checkpoint
+from mvguide.pipeline.magnitudes import load_magnitudes
 from mvguide.pipeline.pipeline import DEFAULT_STEPS, MultiViewPipeline
 from mvguide.pipeline.prepare import Context, timed
 from mvguide.pipeline.result import Result
+from mvguide.pipeline.resuming import CACHED
 from mvguide.tables.table import LambdaTable, check_weight
 
 Load = Callable[[InputConfig, Say], Inputs]
@@ -100,7 +103,8 @@ class Job:
         if kind == "model":
             kind = "search" if options.objective == "calibrated" else context.backbone.default_table
         if "calibrated" in (kind, options.objective):
-            cache = Path(self.config.out) / CALIBRATION
+            # Processes that share a step must all measure, or none: a file may be there for some of them.
+            cache = Path(self.config.out) / CALIBRATION if self.config.context_parallel == 1 else None
             with timed(context.seconds, "table"):
                 measured = calibrate(context, mask=options, depth_error=options.depth_error, cache=cache)
         if measured is not None and kind == "calibrated":
@@ -141,7 +145,12 @@ class Plan:
         """Load the model, or take ``pipe``, a loaded one of the settings."""
         config = self.config
         pipe = pipe or MultiViewPipeline.from_pretrained(
-            config.model, device=config.device, dtype=config.dtype, variant=config.variant, offload=config.offload
+            config.model,
+            device=config.device,
+            dtype=config.dtype,
+            variant=config.variant,
+            offload=config.offload,
+            acceleration=config,
         )
         return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint)
 
@@ -165,12 +174,14 @@ def read_job(
     Raises:
         MvguideError: whatever cannot be used.
     """
-    config.guidance.guide()  # bad options are refused before anything is read
+    guide = config.guidance.guide()  # bad options are refused before anything is read
     given = _given_table(config.guidance)
     checkpoint = None
     if config.checkpoint_every is not None or config.resume:
+        if config.cache != "none":
+            raise ConfigError(CACHED)
         checkpoint = Checkpoint(Path(config.out) / CHECKPOINT, config.checkpoint_every, config.resume)
-    Resampling(
+    solver = Resampling(
         FirstOrder() if config.solver == "model" else make_solver(config.solver),
         config.guidance.resample,
         config.guidance.resample_until,
@@ -180,6 +191,10 @@ def read_job(
     size_of(config)
     device = choose_device(config.device)
     check_offload(config.offload, device)
+    config.check(device)
+    config.check_run(solver.evaluations, isinstance(guide, PosteriorGradient), kept=checkpoint is not None)
+    if config.cache_file is not None and is_file(Path(config.cache_file)):
+        load_magnitudes(config.cache_file)
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = load_sigmas(config.sigmas) if config.sigmas else steps
     inputs = load(config, say)

@@ -84,8 +84,8 @@ def fit_memory(config: RenderConfig, trajectory: Camera, available: int | None, 
     if config.memory == "given":
         as_given = MemorySettings(
             config.offload,
-            next(iter(found.encoding)),
-            next(iter(found.decoding)),
+            next((way for way in found.encoding if way[1] == config.vae_tiling), next(iter(found.encoding))),
+            next((way for way in found.decoding if way[1] == config.vae_tiling), next(iter(found.decoding))),
             config.cfg_chunked,
             config.guidance.guide().checkpointing if gradient else False,  # type: ignore[attr-defined]
         )
@@ -103,6 +103,7 @@ def fit_memory(config: RenderConfig, trajectory: Camera, available: int | None, 
         offload=chosen.offload,
         cfg_chunked=chosen.cfg_chunked,
         chunk=min(chosen.encode[0], chosen.decode[0]),
+        vae_tiling=config.vae_tiling or chosen.encode[1] or chosen.decode[1],
         guidance=guidance,
     )
 

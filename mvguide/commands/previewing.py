@@ -5,11 +5,11 @@ import sys
 from mvguide.backbones.native_size import read_native_size
 from mvguide.backbones.pretrained import find_model
 from mvguide.commands.speaking import JobBar, Say, at_least_one, size_of, speaker
-from mvguide.config.input_options import PreviewConfig
+from mvguide.config.input_options import InputConfig, PreviewConfig
 from mvguide.files.atomic import claim_folder
-from mvguide.inputs.loading import load_inputs
+from mvguide.inputs.loading import Inputs, load_inputs
 from mvguide.pipeline import preview as previews
-from mvguide.pipeline.prepare import warp_path
+from mvguide.pipeline.prepare import WarpedPath, warp_path
 
 
 def preview(config: PreviewConfig) -> previews.Preview:
@@ -23,8 +23,20 @@ def preview(config: PreviewConfig) -> previews.Preview:
 
 
 def _preview(config: PreviewConfig, say: Say, bar: JobBar) -> previews.Preview:
-    bar.begin("reading")
     fps = at_least_one("fps", config.fps)
+    _, path = read_path(config, bar, say)
+    bar.begin("judging")
+    found = previews.preview(path)
+    bar.begin("writing")
+    found.save(config.out, fps=fps)
+    speaker(config.quiet, sys.stdout)(found.text())
+    say(f"wrote {config.out}/: warps.mp4, sheet.png, path.png (the cameras from above) and preview.json")
+    return found
+
+
+def read_path(config: InputConfig, bar: JobBar, say: Say) -> tuple[Inputs, WarpedPath]:
+    """The inputs, and their warps along the path; the stages "reading" and "warping" of a bar."""
+    bar.begin("reading")
     inputs = load_inputs(config, say)
     for view in inputs.views:
         view.require_depth()
@@ -35,10 +47,4 @@ def _preview(config: PreviewConfig, say: Say, bar: JobBar) -> previews.Preview:
     bar.begin("warping")
     moments = inputs.moments(num_frames)
     path = warp_path(inputs.views, trajectory, size, moments=moments, hole_radius=config.hole_radius or 0)
-    bar.begin("judging")
-    found = previews.preview(path)
-    bar.begin("writing")
-    found.save(config.out, fps=fps)
-    speaker(config.quiet, sys.stdout)(found.text())
-    say(f"wrote {config.out}/: warps.mp4, sheet.png, path.png (the cameras from above) and preview.json")
-    return found
+    return inputs, path

@@ -1,11 +1,14 @@
 """``mvguide render``, ``mvguide decode`` and ``mvguide demo``."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from mvguide.backbones.acceleration import AccelerationOptions
+from mvguide.backbones.context_parallel import leads, one_voice
 from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import EMBEDDED, choose_device
 from mvguide.commands.job import read_job
@@ -38,7 +41,7 @@ STAGES = {
 }
 """Stages of a render, and how many denoising steps of the embedded model each takes, roughly."""
 
-KEPT = ("dtype", "variant", "chunk")
+KEPT = ("dtype", "variant", "chunk", "vae_tiling")
 """Settings of a render that hold for decoding it later, unless others are given."""
 
 DECODE_STAGES = {"reading": 1, "loading the model": 4, "decoding": 10, "writing": 3}
@@ -48,10 +51,11 @@ FULL_SIZE = "stabilityai/stable-video-diffusion-img2vid-xt --variant fp16"
 
 def render(config: RenderConfig, path: Camera | None = None) -> Result:
     """Render a camera move and write the result folder; ``path`` are F cameras in place of those of the settings."""
-    bar = JobBar(STAGES, config.quiet)
+    leading = leads(config.context_parallel)
+    bar = JobBar(STAGES, config.quiet or not leading)
     try:
-        with claim_folder(config.out):
-            return render_with(Shared(), config, path, speaker(config.quiet), bar)
+        with one_voice(config.context_parallel), claim_folder(config.out) if leading else nullcontext():
+            return render_with(Shared(), config, path, speaker(config.quiet or not leading), bar)
     finally:
         bar.close()
 
@@ -78,7 +82,7 @@ def render_with(
     plan = read_job(config, path, say, shared.inputs, shared.available)
     found = _found(config, plan.checkpoint, say)
     bar.begin("loading the model")
-    job = plan.load(shared.model(plan.config))
+    job = shared.load(plan)
     changed = differences(found.environment, environment(job.pipe.backbone.device)) if found is not None else []
     if changed:
         say(f"warning: the last digits may differ from an unbroken run: the checkpoint's {', '.join(changed)}")
@@ -92,6 +96,8 @@ def render_with(
     table = shared.table(job, context)
     if table is not None and table.source.startswith("calibrated"):
         say(table.source)
+    if config.cache_file is not None and not is_file(Path(config.cache_file)):
+        say(f"cache mag: this run measures the model and skips nothing; later runs skip by {config.cache_file}")
     left = len(context.schedule) - (0 if found is None else found.index)
     bar.begin("denoising", left)
     if not left:
@@ -100,18 +106,21 @@ def render_with(
     try:
         result = job.sample(context, table, watch=bar.watch)
     except DecodeError as error:
+        if not leads(config.context_parallel):
+            raise
         error.run.save_latents(Path(config.out) / LATENTS, command)
         words = f"mvguide decode {quote(config.out)} --chunk 1"
         raise DecodeError(f"{error}: decode them with {words}, or on another device: --device cpu", error.run) from None
     bar.begin("writing")
-    result.save(
-        config.out,
-        fps=config.fps,
-        command={**command, **(about or {})},
-        keep_latents=config.save_latents,
-        warnings=warnings,
-        made_by=command_line("render", replace(config, resume=False)),
-    )
+    if leads(config.context_parallel):
+        result.save(
+            config.out,
+            fps=config.fps,
+            command={**command, **(about or {})},
+            keep_latents=config.save_latents,
+            warnings=warnings,
+            made_by=command_line("render", replace(config, resume=False)),
+        )
     seen = result.warps.seen
     say(f"seen by the warp: {seen[1:].mean():.0%} of the frames on average, {seen[-1]:.0%} of the last")
     say(f"wrote {config.out}/: look at report.html first; the video is video.mp4")
@@ -172,6 +181,7 @@ def _decode(config: DecodeConfig, say: Say, bar: JobBar) -> Result:
             variant=config.variant or before.variant,
             # The network is not needed: it waits in memory.
             offload="model" if offload == "none" and device.type != "cpu" else offload,
+            acceleration=AccelerationOptions(vae_tiling=config.vae_tiling or before.vae_tiling),
         )
         bar.begin("decoding")
         try:

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.backbones.base import Backbone
 from mvguide.backbones.chunks import decode_latents, encode_frames
 from mvguide.backbones.pretrained import load_backbone
 from mvguide.commands.rendering import render
 from mvguide.commands.speaking import speaker
+from mvguide.config.command_line import command_line
 from mvguide.config.render_options import ModelOptions, RenderConfig
 from mvguide.config.score_options import CompareConfig, EvaluateResultConfig, EvaluateSceneConfig, ScoreOptions
 from mvguide.decoding import is_file, is_folder
-from mvguide.errors import FileError, InputError
+from mvguide.errors import ConfigError, FileError, InputError
 from mvguide.evaluation.compare import Comparison, compare_folders
 from mvguide.evaluation.perceptual import load_lpips
 from mvguide.evaluation.recovery import load_pycolmap, recover_cameras
@@ -51,6 +53,8 @@ def _evaluate_result(config: EvaluateResultConfig) -> Evaluation:
 
 def evaluate_scene(config: EvaluateSceneConfig) -> Evaluation:
     """Render a scene, score the result, and write the evaluation folder."""
+    if config.context_parallel > 1:
+        raise ConfigError("context_parallel is for mvguide render; score its result with mvguide evaluate RESULT")
     with claim_folder(config.out):
         return _evaluate_scene(config)
 
@@ -101,9 +105,9 @@ def compare(config: CompareConfig) -> Comparison:
     check_writable(config.out, folder=True)
     say = speaker(config.quiet)
     found = compare_folders(config.results, config.names)
-    found.save(config.out)
+    found.save(config.out, made_by=command_line("compare", config, positional="results"))
     say(found.text().rstrip())
-    say(f"wrote {config.out}/: sheet.png, compare.md and compare.json")
+    say(f"wrote {config.out}/: look at report.html first; compare.md and compare.json have the figures")
     return found
 
 
@@ -137,7 +141,12 @@ def _videos(video: RenderedVideo, truth: Truth) -> tuple[dict[str, Tensor], list
 def _through_vae(truth: Truth, model: str, options: ModelOptions, backbone: Backbone | None = None) -> Tensor:
     """The true frames encoded and decoded by the model's VAE."""
     backbone = backbone or load_backbone(
-        model, device=options.device, dtype=options.dtype, variant=options.variant, offload=options.offload
+        model,
+        device=options.device,
+        dtype=options.dtype,
+        variant=options.variant,
+        offload=options.offload,
+        acceleration=AccelerationOptions(vae_tiling=options.vae_tiling),
     )
     # As one video of all its frames: some decoders mix neighbours.
     latents = encode_frames(backbone, truth.frames, options.chunk)
@@ -163,7 +172,8 @@ def _score(
             say(f"finding the cameras of {name}")
             scores[name] = scores[name].with_cameras(recover_cameras(frames, truth.cameras))
     found = Evaluation(video.folder, against, truth, videos, scores, video.settings, [*video.notes, *notes])
-    found.save(config.out)
+    of_result = "result" if isinstance(config, EvaluateResultConfig) else ""
+    found.save(config.out, made_by=command_line("evaluate", config, positional=of_result))
     say(found.summary())
-    say(f"wrote {config.out}/: evaluation.md, evaluation.json, and errors.png, which shows where it is wrong")
+    say(f"wrote {config.out}/: look at report.html first; evaluation.md and evaluation.json have the figures")
     return found

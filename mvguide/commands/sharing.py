@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
-from mvguide.commands.job import Job
+from mvguide.backbones.acceleration import AccelerationOptions
+from mvguide.backbones.base import Backbone
+from mvguide.commands.job import Job, Plan
 from mvguide.commands.speaking import Say
 from mvguide.config.input_options import InputConfig
-from mvguide.config.render_options import RenderConfig
+from mvguide.config.render_options import ModelOptions, RenderConfig
 from mvguide.decoding import is_file
 from mvguide.errors import MvguideError
 from mvguide.files.atomic import atomic_path
@@ -24,7 +26,8 @@ from mvguide.pipeline.pipeline import MultiViewPipeline
 from mvguide.pipeline.prepare import Context
 from mvguide.tables.table import LambdaTable
 
-_MODEL = ("model", "device", "dtype", "variant", "offload")
+_MODEL = {"model", *inspect.signature(ModelOptions).parameters, *inspect.signature(AccelerationOptions).parameters}
+_MODEL -= {"chunk"}
 _PATH = ("trajectory", "num_frames", "width", "height", "hole_radius")
 # What is not named here counts: with an option that it does not know, a key is too strict, not too loose.
 _NOT_OF_THE_INPUTS = (*_PATH, "fps", "model", "quiet")
@@ -63,28 +66,27 @@ class Shared:
             return None
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
 
-    def model(self, config: RenderConfig) -> MultiViewPipeline:
-        """The model of settings, loaded. One that could not be loaded is not tried again."""
-        key = _key(config, _MODEL)
+    def load(self, plan: Plan) -> Job:
+        """The job of a plan, with its model. One that could not be loaded is not tried again."""
+        key = _key(plan.config, _MODEL)
         if key in self._failed:
             raise type(self._failed[key])(str(self._failed[key]))
-        if self._model is None or self._model[0] != key:
+        if self._model is not None and self._model[0] != key:
             self.forget()
             self._model = None
             free_memory_of_models()
-            try:
-                pipe = MultiViewPipeline.from_pretrained(
-                    config.model,
-                    device=config.device,
-                    dtype=config.dtype,
-                    variant=config.variant,
-                    offload=config.offload,
-                )
-            except MvguideError as error:
-                self._failed[key] = error
-                raise
-            self._model = key, pipe
-        return self._model[1]
+        try:
+            job = plan.load(None if self._model is None else self._model[1])
+        except MvguideError as error:
+            self._failed[key] = error
+            raise
+        self._model = key, job.pipe
+        return job
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """The network that is loaded."""
+        return None if self._model is None else self._model[1].backbone
 
     def context(self, job: Job) -> Context:
         """The context of a job: the last one, one with its warps and encoded targets, or a new one."""

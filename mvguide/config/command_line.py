@@ -3,29 +3,58 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any
 
+from mvguide.config.input_options import SourceOptions
+from mvguide.config.parsing import SOURCES, load_settings
+from mvguide.errors import MvguideError
 
-def command_line(command: str, settings: Any) -> str:
+
+def command_line(command: str, settings: Any, positional: str = "") -> str:
     """The shortest command line with these settings.
 
     Args:
         command: such as ``render``.
         settings: of the command, a dataclass of ``mvguide.config``.
+        positional: the setting that is given without an option name; one word, or a list of them.
 
     Returns:
-        ``mvguide render --image photo.jpg ...``, quoted for a shell; what equals its default is left out.
+        ``mvguide render --image photo.jpg ...``, quoted for a shell; what equals its default, or is as the scene has
+        it, is left out.
     """
-    return shlex.join(["mvguide", *command.split(), *_words(settings, "")])
+    words = ["mvguide", *command.split()]
+    if positional:
+        given = getattr(settings, positional)
+        words += map(str, given if isinstance(given, list) else [given])
+    base = None
+    if isinstance(settings, SourceOptions) and settings.scene is not None:
+        base = _of_scene(settings)
+        if base is None:
+            settings = replace(settings, scene=None)
+    return shlex.join([*words, *_words(settings, base, "", positional)])
 
 
-def _words(settings: Any, prefix: str) -> Iterator[str]:
+def _of_scene(settings: Any) -> Any:
+    """Settings with those of the scene alone; None where it has other inputs by now, for which all must be given."""
+    try:
+        found = load_settings(type(settings), scene=settings.scene)
+    except MvguideError:
+        return None
+    if any(getattr(found, name) != getattr(settings, name) for name in SOURCES):
+        return None
+    return replace(found, scene=None)
+
+
+def _words(settings: Any, base: Any, prefix: str, skip: str = "") -> Iterator[str]:
     for field in fields(settings):
-        value, default = getattr(settings, field.name), _default(field)
+        if field.name == skip:
+            continue
+        value = getattr(settings, field.name)
+        default = _default(field) if base is None else getattr(base, field.name)
         option = f"--{prefix}{field.name}"
         if is_dataclass(value) and not isinstance(value, type):
-            yield from _words(value, f"{prefix}{field.name}.")
+            yield from _words(value, None if base is None else default, f"{prefix}{field.name}.")
         elif value == default:
             continue
         elif value is True and default is False and not prefix:

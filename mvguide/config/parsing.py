@@ -25,7 +25,17 @@ T = TypeVar("T")
 SOURCES = ("image", "views", "cameras", "video")
 ALONE = {"--offload": "model"}
 """What options mean that are given without a value."""
-_PATHS = ("image", "cameras", "images", "video", "depth", "trajectory.file", "truth", "perceptual_weights")
+_PATHS = (
+    "image",
+    "cameras",
+    "images",
+    "video",
+    "depth",
+    "trajectory.file",
+    "truth",
+    "perceptual_weights",
+    "cache_file",
+)
 _NAMES = ("scene", "model", "sigmas", "depth_model", "guidance.table", "guidance.hole_weight")
 """Settings that are a path, or else the name of something that comes with mvguide or from elsewhere."""
 
@@ -97,10 +107,14 @@ def _expanded(parser: Parser, settings: type, words: Sequence[str]) -> list[str]
     lists = {
         f"--{field.name}": "str" not in str(field.type) for field in fields(settings) if "list[" in str(field.type)
     }
+    scene_alone = "--scene" not in known and any(action.dest == "scene" for action in parser._actions)
     found: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
+        if scene_alone and word.partition("=")[0] == "--scene":  # as other commands take it
+            rest[:0] = [word.partition("=")[2]] if "=" in word else []
+            continue
         follows = list(takewhile(lambda text: not text.startswith("--"), rest))
         if word in lists and follows and not follows[0].startswith(("[", "null")):
             items = list(takewhile(_is_number, follows)) if lists[word] else follows

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mvguide.backbones.acceleration import AccelerationOptions, TilingOptions
 from mvguide.config.generated import options_of
 from mvguide.config.input_options import InputConfig
 from mvguide.diffusion.solvers import SOLVERS
@@ -54,7 +55,7 @@ class GuidanceConfig(MaskOptions):
 
 
 @dataclass
-class ModelOptions:
+class ModelOptions(TilingOptions):
     """Where and how the model runs.
 
     Args:
@@ -74,7 +75,7 @@ class ModelOptions:
 
 
 @dataclass
-class RenderConfig(InputConfig, ModelOptions):
+class RenderConfig(AccelerationOptions, InputConfig, ModelOptions):
     """Render a camera move through a picture.
 
     Args:
@@ -93,8 +94,8 @@ class RenderConfig(InputConfig, ModelOptions):
         cfg_min: classifier-free guidance of the first frame; the model's own default if unset (SVD: 1).
         cfg_max: classifier-free guidance of the last frame (SVD: 3); 1 switches it off.
         cfg_chunked: its two halves one after the other; half the memory of activations.
-        memory: auto chooses offload, chunk, cfg_chunked, and checkpointing and tiles of the gradient for the memory of
-            the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
+        memory: auto chooses offload, chunk, cfg_chunked, vae_tiling, and checkpointing and tiles of the gradient, for
+            the memory of the GPU, as mvguide plan would; given (default) leaves them, and says where they may not fit.
         seed: random seed for the noise; the same seed gives the same video.
         checkpoint_every: write where the run stands to checkpoint.safetensors in the result folder, every so many
             steps; the finished result removes it.

@@ -33,7 +33,7 @@ class EvaluateResultConfig(ScoreOptions, DepthFileOptions, CropOptions, ModelOpt
 
     Args:
         result: result folder to score.
-        out: folder for evaluation.json, evaluation.md, errors.png, errors/ and truth/.
+        out: folder for report.html, evaluation.json, evaluation.md, side_by_side.mp4, errors.png, errors/ and truth/.
         quiet: print nothing but errors.
     """
 
@@ -49,7 +49,8 @@ class EvaluateSceneConfig(ScoreOptions, RenderConfig):
     Args:
         held_out: pictures of the camera file or of views, by name or number from 0, that the video is compared with;
             all that use leaves over by default. The camera goes through the views and these, in the scene's order.
-        out: folder for evaluation.json, evaluation.md, errors.png, errors/, truth/ and render/.
+        out: folder for report.html, evaluation.json, evaluation.md, side_by_side.mp4, errors.png, errors/, truth/
+            and render/.
     """
 
     held_out: list[str | int] | None = None
@@ -63,7 +64,7 @@ class CompareConfig:
     Args:
         results: result folders and evaluation folders; figures and true frames are those of the evaluations.
         names: what to call them; by default their folders' names.
-        out: folder for sheet.png, compare.md and compare.json.
+        out: folder for report.html, side_by_side.mp4, sheet.png, errors.png, compare.md and compare.json.
         quiet: print nothing but errors.
     """
 

@@ -13,7 +13,7 @@ from mvguide.diffusion.path import NoisePath, VarianceExploding
 from mvguide.errors import FileError, InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SigmaSchedule:
     """Noise levels of a sampling run: ``len(schedule)`` steps lead from ``sigmas[0]`` to ``sigmas[-1] == 0``.
 
@@ -50,6 +50,18 @@ class SigmaSchedule:
     def __len__(self) -> int:
         """Number of steps N: one less than the number of values."""
         return len(self.sigmas) - 1
+
+    def __repr__(self) -> str:
+        """One line: name, number of steps, and range of sigma."""
+        count = "1 step" if len(self) == 1 else f"{len(self)} steps"
+        return f"SigmaSchedule({self.name}, {count}, sigma {self.sigmas[0]:.3g} to {self.sigmas[-2]:.3g}, then 0)"
+
+    def _repr_png_(self) -> bytes:
+        """A plot of the noise levels, for notebooks."""
+        from mvguide.drawing.notebook import plot_png
+        from mvguide.drawing.table_plot import plot_sigmas
+
+        return plot_png(lambda path: plot_sigmas(self.sigmas, path, self.name))
 
     @cached_property
     def levels(self) -> Tensor:

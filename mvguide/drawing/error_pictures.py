@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from mvguide.drawing.sheets import LARGEST_TILE, SMALLEST_TILE, video_sheet
+from mvguide.drawing.sheets import LARGEST_TILE, SMALLEST_TILE, as_pixels, video_sheet
 
 BRIGHTEST = 0.3
 """Error, a share of full scale, that is drawn brightest: the same in every picture, so that pictures compare."""
@@ -106,8 +106,7 @@ def error_sheet(
 def _stamp(picture: Tensor, text: str) -> Tensor:
     """The picture ``[3, H, W]`` with a word in its lower left corner, as large on the sheet as other words."""
     size = max(12, round(12 * max(picture.shape[-2:]) / LARGEST_TILE))
-    pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = Image.fromarray(as_pixels(picture))
     place = (size // 3, image.height - size - size // 2)
     outline = max(1, size // 8)
     font = ImageFont.load_default(size=size)

@@ -33,6 +33,12 @@ def mark_holes(frames: Tensor, visible: Tensor) -> Tensor:
     return torch.where(visible > 0.5, frames, _DARK + (_LIGHT - _DARK) * stripe)
 
 
+def as_pixels(picture: Tensor) -> np.ndarray:
+    """A picture ``[3, H, W]`` in [0, 1] as uint8 ``[H, W, 3]``; values outside are clipped."""
+    pixels = (picture.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(pixels)
+
+
 def pick_columns(count: int, most: int = MOST_COLUMNS) -> list[int]:
     """Frame numbers for a sheet: all of them, or ``most`` spread evenly from the first to the last."""
     if count <= most:
@@ -76,8 +82,7 @@ def video_sheet(
         top = _GAP + row * (size[1] + _GAP)
         draw.text((8, top + size[1] // 2 - 8), title, fill=_INK, font=font)
         for column, index in enumerate(columns):
-            pixels = (video[index].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-            picture = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, resample)
+            picture = Image.fromarray(as_pixels(video[index])).resize(size, resample)
             sheet.paste(picture, (margin + column * (size[0] + _GAP), top))
     bottom = _GAP + len(rows) * (size[1] + _GAP)
     for column, index in enumerate(columns):

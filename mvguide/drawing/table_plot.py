@@ -1,19 +1,36 @@
-"""The lambda table as a plot."""
+"""The lambda table and the sigma schedule as plots."""
 
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from mvguide.drawing.figures import new_figure
-from mvguide.tables.table import LambdaTable
 
 
-def plot_table(table: LambdaTable, path: str | Path, columns: str = "frame") -> None:
+class Weights(Protocol):
+    """What is drawn of a :class:`mvguide.LambdaTable`."""
+
+    @property
+    def weights(self) -> Tensor:
+        """``[N, F]`` in [0, 1]."""
+
+    @property
+    def sigmas(self) -> Tensor:
+        """``[N]``, strictly decreasing, > 0."""
+
+    @property
+    def made_by(self) -> str:
+        """How the table was made, in words."""
+
+
+def plot_table(table: Weights, path: str | Path | BinaryIO, columns: str = "frame") -> None:
     """Draw the weights as a PNG: frames across, sigma down on a log scale (noisy at the top), colour = weight.
 
     Args:
         table: what to draw.
-        path: of the PNG.
+        path: PNG file, or where its bytes go.
         columns: what a column is: frame, or latent frame.
     """
     sigmas, weights = table.sigmas.numpy(), table.weights.numpy()
@@ -26,10 +43,29 @@ def plot_table(table: LambdaTable, path: str | Path, columns: str = "frame") -> 
     axes.set_yscale("log")
     axes.set_xlabel(columns)
     axes.set_ylabel("noise level sigma (sampling runs downwards)")
-    axes.set_title(table.source or "lambda table", fontsize=10)
+    figure.suptitle(f"Weight of the warp, by {columns} and noise level", fontsize=11)
+    axes.set_title(table.made_by, fontsize=8, wrap=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(mesh, ax=axes, label="weight lambda / (1 + lambda): 0 = model, 1 = warp")
     figure.savefig(path, dpi=120)
+
+
+def plot_sigmas(sigmas: Tensor, path: str | Path | BinaryIO, name: str = "") -> None:
+    """Draw noise levels as a PNG: steps across, sigma on a log scale; the final 0 is left out.
+
+    Args:
+        sigmas: ``[N + 1]``, strictly decreasing, the last 0.
+        path: PNG file, or where its bytes go.
+        name: of the schedule, for the title.
+    """
+    figure = new_figure(6.0, 3.0)
+    axes = figure.subplots()
+    axes.plot(sigmas[:-1].numpy(), marker=".", color="tab:blue")
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("noise level sigma")
+    axes.set_title(f"Sigma schedule {name}: {len(sigmas) - 1} steps, then 0", fontsize=10)
+    figure.savefig(path, dpi=100)
 
 
 def _edges(sigmas: np.ndarray) -> np.ndarray:

@@ -1,23 +1,28 @@
 """Several results side by side: one sheet, one table."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mvguide.decoding import is_file, is_folder
-from mvguide.drawing.sheets import pick_columns, video_sheet
+from mvguide.drawing.error_pictures import enlarge, error_sheet, whole_scale
+from mvguide.drawing.sheets import BACKGROUND, pick_columns, video_sheet
 from mvguide.errors import FileError, InputError
+from mvguide.evaluation.figure_tables import CAMERA_FIGURES, cell, table
 from mvguide.evaluation.metrics import psnr
-from mvguide.evaluation.rendered import RenderedVideo, read_pictures, read_result
-from mvguide.evaluation.report import CAMERA_FIGURES, RESULT, read_evaluation, table
-from mvguide.evaluation.scores import COLUMNS, TEMPORAL
+from mvguide.evaluation.rendered import RenderedVideo, page_of, read_pictures, read_result
+from mvguide.evaluation.report import FPS, RESULT, read_evaluation
+from mvguide.evaluation.score_pages import comparison_page
+from mvguide.evaluation.scores import COLUMNS, HIGHEST_PSNR, TEMPORAL
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
+from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera
 from mvguide.views.view import View
 
@@ -54,12 +59,39 @@ class Comparison:
         numbers: which frames these are.
         rows: name -> settings and figures.
         notes: what is not alike, a sentence each.
+        entries: name -> the result.
+        visible: ``[C, 1, H, W]`` what the views show of these frames, 1 = seen; None without a truth.
     """
 
     videos: dict[str, Tensor]
     numbers: list[int]
     rows: dict[str, dict[str, Any]]
     notes: list[str]
+    entries: dict[str, Entry]
+    visible: Tensor | None
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether there is a truth to show errors against."""
+        return self.visible is not None
+
+    @property
+    def panels(self) -> list[str]:
+        """What the video of :meth:`side_by_side` shows, from left to right."""
+        return list(self.videos)
+
+    def side_by_side(self) -> Iterator[Tensor]:
+        """Frames of a video of all results, the truth at the left; grey where no true frame is known."""
+        height, width = next(iter(self.videos.values())).shape[-2:]
+        scale = whole_scale(width, height)
+        truth = next((entry.truth for entry in self.entries.values() if entry.truth), {})
+        for number in range(len(next(iter(self.entries.values())).video.frames)):
+            frames = [entry.video.frames[number] for entry in self.entries.values()]
+            if truth and number in truth:
+                frames.insert(0, read_pictures([truth[number]])[0])
+            elif truth:
+                frames.insert(0, torch.full((3, height, width), BACKGROUND))
+            yield torch.cat([enlarge(_fit(frame[None], (width, height))[0], scale) for frame in frames], dim=-1)
 
     def text(self) -> str:
         """The table as Markdown: figures, and under them settings."""
@@ -67,14 +99,36 @@ class Comparison:
         parts.append("\n".join(f"* {note}" for note in self.notes))
         return "\n\n".join(part for part in parts if part) + "\n"
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``sheet.png``, ``compare.md`` and ``compare.json``.
+    def errors(self) -> Tensor:
+        """Sheet of the truth and each result with its error, ``[3, H', W']``. Only where there is a truth."""
+        assert self.visible is not None
+        truth = self.videos["truth"]
+        videos = {name: frames for name, frames in self.videos.items() if name != "truth"}
+        notes = {
+            name: [cell("psnr whole", value) + " dB" for value in psnr(frames, truth).clamp(max=HIGHEST_PSNR).tolist()]
+            for name, frames in videos.items()
+        }
+        return error_sheet(videos, notes, truth, self.visible, [f"frame {number}" for number in self.numbers])
+
+    def save(self, folder: str | Path, made_by: str = "") -> Path:
+        """Write ``report.html``, ``side_by_side.mp4``, ``sheet.png``, ``compare.md``, ``compare.json`` and, where there
+        is a truth, ``errors.png``.
+
+        Args:
+            folder: to write.
+            made_by: the command line that makes it again, for the page.
 
         Raises:
             OutputError: the folder cannot be written.
         """
         sheet = video_sheet(self.videos, labels=[f"frame {number}" for number in self.numbers])
-        with output_folder(folder) as out:
+        pages = {name: page_of(entry.video.folder, folder) for name, entry in self.entries.items()}
+        with output_folder(folder, stale=["errors.png"]) as out:
+            write_video(out / "side_by_side.mp4", self.side_by_side(), FPS)
+            if self.has_errors:
+                write_png(out / "errors.png", self.errors())
+            html = comparison_page(self, FIGURES, SETTINGS, {name: at for name, at in pages.items() if at}, made_by)
+            (out / "report.html").write_text(html, encoding="utf-8")
             write_png(out / "sheet.png", sheet)
             (out / "compare.md").write_text("# Results side by side\n\n![sheet](sheet.png)\n\n" + self.text())
             document = {"frames": self.numbers, "rows": self.rows, "notes": self.notes}
@@ -118,7 +172,11 @@ def compare_folders(folders: Sequence[str | Path], names: Sequence[str] | None =
     for title, entry in zip(titles, entries, strict=True):
         videos[title] = _fit(entry.video.frames[numbers], size)
     rows = {title: {**entry.figures, **entry.video.settings} for title, entry in zip(titles, entries, strict=True)}
-    return Comparison(videos, numbers, rows, notes)
+    visible = None
+    if truth:
+        reference = next(entry for entry in entries if entry.truth)
+        visible = _fit(reference.video.visible[numbers].expand(-1, 3, -1, -1), size)[:, :1].round()
+    return Comparison(videos, numbers, rows, notes, dict(zip(titles, entries, strict=True)), visible)
 
 
 def _read(folder: Path) -> Entry:
@@ -158,8 +216,6 @@ def _titles(folders: Sequence[str | Path], names: Sequence[str] | None) -> list[
 
 def _fit(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Frames ``[F, 3, H, W]`` brought to (width, height) as views are."""
-    import torch
-
     if (frames.shape[-1], frames.shape[-2]) == size:
         return frames
     camera = Camera.from_fov(60, frames.shape[-1], frames.shape[-2])

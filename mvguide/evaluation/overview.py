@@ -15,7 +15,8 @@ from mvguide.decoding import is_file
 from mvguide.drawing import page
 from mvguide.errors import MvguideError
 from mvguide.evaluation.rendered import main_settings, read_json
-from mvguide.evaluation.report import HEADS, RESULT, cell, read_evaluation
+from mvguide.evaluation.figure_tables import HEADS, cell
+from mvguide.evaluation.report import RESULT, read_evaluation
 from mvguide.evaluation.scores import COLUMNS, TEMPORAL
 from mvguide.files.atomic import atomic_path
 from mvguide.files.locks import lock_file
@@ -178,7 +179,7 @@ class Overview:
         figures = {HEADS.get(key, key): cell(key, entry.figures.get(key)) for key in ("seconds", *_SHOWN)}
         figures = {"seen": f"{entry.figures['seen']:.0%}", **figures} if "seen" in entry.figures else {}
         parts.append(page.pairs({**self.jobs[name], **{key: text for key, text in figures.items() if text != "-"}}))
-        files = ["report.html", "sheet.png", f"{EVALUATION}/evaluation.md", f"{EVALUATION}/errors.png", ERROR]
+        files = ["report.html", "sheet.png", f"{EVALUATION}/report.html", f"{EVALUATION}/errors.png", ERROR]
         links = [page.link(f"{place}/{file}", file) for file in files if is_file(self.folder / name / file)]
         return page.card(name, *parts, f"<p>{' '.join(links)}</p>" if links else "")
 

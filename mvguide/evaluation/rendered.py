@@ -1,6 +1,7 @@
 """Result folders, read back: frames, what the warps saw, cameras and the main settings."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvguide.cameras.transforms import read_transforms
-from mvguide.decoding import check_readable, decoding, is_folder
+from mvguide.decoding import check_readable, decoding, is_file, is_folder
 from mvguide.errors import FileError
 from mvguide.files.images import read_image
 from mvguide.geometry.camera import Camera
@@ -77,6 +78,12 @@ def read_result(folder: str | Path) -> RenderedVideo:
     report = read_json(place / "report.json", "report")
     pinned, notes = _pinned(report, len(video), place)
     return RenderedVideo(place, names, video, visible, cameras, warp, pinned, main_settings(report), notes)
+
+
+def page_of(result: Path, folder: str | Path) -> str:
+    """Path of a result's own page, seen from another folder; empty where it has none."""
+    page = result / "report.html"
+    return Path(os.path.relpath(page, folder)).as_posix() if is_file(page) else ""
 
 
 def read_pictures(paths: list[Path]) -> Tensor:

@@ -2,27 +2,33 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from mvguide.drawing.error_pictures import error_frames, error_sheet, whole_scale
+from mvguide.drawing.error_pictures import enlarge, error_frames, error_sheet, whole_scale
 from mvguide.drawing.sheets import pick_columns
 from mvguide.errors import FileError
+from mvguide.evaluation.figure_tables import CAMERA_FIGURES, cell, table
 from mvguide.evaluation.recovery import Recovered
-from mvguide.evaluation.rendered import read_json
+from mvguide.evaluation.rendered import page_of, read_json
+from mvguide.evaluation.score_pages import evaluation_page
 from mvguide.evaluation.scores import COLUMNS, TEMPORAL, Scores, Truth, finite_or_none
 from mvguide.files.atomic import output_folder
 from mvguide.files.images import write_png
+from mvguide.files.video import write_video
 
 RESULT = "result"
 """Name of the row of the result itself."""
 
+FPS = 7
+"""Of the videos that are to be compared."""
+
 FORMAT = "mvguide evaluation 1"
-CAMERA_FIGURES = ("ate", "ate_share", "rpe_translation", "rpe_rotation")
 
 Row = dict[str, Any]
 
@@ -91,10 +97,16 @@ class Evaluation:
         rows = {name: self._figures(name) for name in self.videos}
         return table("", rows, ["psnr whole", "psnr seen", "psnr holes", "ssim whole", "sharpness whole", "perceptual"])
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``evaluation.json``, ``evaluation.md``, ``errors.png``, ``errors/`` and ``truth/``.
+    def save(self, folder: str | Path, made_by: str = "") -> Path:
+        """Write the evaluation folder, whole or not at all.
 
-        ``errors/0003.png`` is the error of frame 3 of the result, ``truth/0003.png`` what it was compared with.
+        ``report.html``, a page with all of it; ``evaluation.json``, ``evaluation.md``, ``errors.png``, ``errors/``,
+        ``truth/`` and ``side_by_side.mp4`` (truth, result and error). ``errors/0003.png`` is the error of frame 3 of
+        the result, ``truth/0003.png`` what it was compared with.
+
+        Args:
+            folder: to write; an older evaluation in it is replaced.
+            made_by: the command line that makes it again, for the page.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -109,10 +121,18 @@ class Evaluation:
                 for name, picture in zip(names, pictures, strict=True):
                     write_png(out / part / name, picture)
             write_png(out / "errors.png", self.sheet())
+            write_video(out / "side_by_side.mp4", self._side_by_side(errors, scale), FPS)
             document = self.document(folder)
             (out / "evaluation.json").write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
             (out / "evaluation.md").write_text(self.text())
+            html = evaluation_page(self, document, page_of(self.result, folder), made_by)
+            (out / "report.html").write_text(html, encoding="utf-8")
         return Path(folder)
+
+    def _side_by_side(self, errors: Tensor, scale: int) -> Iterator[Tensor]:
+        """Frames of a video of truth, result and error."""
+        for truth, result, error in zip(self.truth.frames, self.videos[RESULT], errors, strict=True):
+            yield torch.cat([enlarge(truth, scale), enlarge(result, scale), error], dim=-1)
 
     def sheet(self) -> Tensor:
         """Truth, and each video with its error under it, ``[3, H', W']``; input views are left out where others are."""
@@ -151,51 +171,6 @@ def camera_figures(recovered: Recovered) -> Row:
     if recovered.error is None:
         return {**found, "cameras": recovered.text()}
     return {**found, **{name: finite_or_none(value) for name, value in asdict(recovered.error).items()}}
-
-
-HEADS = {
-    "ate_share": "ATE / path",
-    "ate": "ATE",
-    "rpe_translation": "RPE translation",
-    "rpe_rotation": "RPE rotation, degrees",
-    "seen share": "seen",
-}
-
-
-def table(corner: str, rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A Markdown table; columns without any value are left out.
-
-    Args:
-        corner: head of the column of names.
-        rows: name -> column -> value.
-        columns: those wanted, in order.
-
-    Returns:
-        the table, or an empty string where no column has a value.
-    """
-    kept = [column for column in columns if any(row.get(column) is not None for row in rows.values())]
-    if not kept:
-        return ""
-    lines = [
-        f"| {' | '.join([corner, *(HEADS.get(column, column) for column in kept)])} |",
-        "|---" * (len(kept) + 1) + "|",
-    ]
-    for name, row in rows.items():
-        lines.append(f"| {name} | {' | '.join(cell(column, row.get(column)) for column in kept)} |")
-    return "\n".join(lines)
-
-
-def cell(column: str, value: Any) -> str:
-    """A value as people read it: decibels to a hundredth, small ratios to three digits, shares in percent."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value).replace("|", "/").replace("\n", " ")
-    if column in ("seen share", "ate_share"):
-        return f"{100 * value:.1f} %"
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:.2f}" if column.startswith("psnr") or column == "seconds" else f"{value:.3g}" if value else "0"
 
 
 def read_evaluation(folder: str | Path) -> dict[str, Any]:

@@ -36,8 +36,12 @@ def check_writable(path: str | os.PathLike[str], *, folder: bool = False) -> Pat
         folder: the result is a folder.
 
     Raises:
-        OutputError: a file stands where a folder is needed (or the reverse), or the folder cannot be written.
+        OutputError: the path is empty, a file stands where a folder is needed (or the reverse), or the folder cannot
+            be written.
     """
+    if not os.fspath(path):  # an unset variable in a script; Path("") would be the current folder
+        current = "a folder, or . for the current one" if folder else "a file name"
+        raise OutputError(f"the path of the output is empty; give {current}")
     target = Path(path)
     try:
         status = target.stat()

@@ -19,7 +19,7 @@ _RIGID_TOLERANCE = 1e-3  # matrices printed in text files with few digits must s
 _LONGEST_FOCAL = 1e6  # in picture sides: a field of view of 0.00006 degrees; its inverse is the shortest
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Camera:
     """A pinhole camera or a batch of them: pixel = K (R X + t) / z with [R t] = world_to_camera.
 
@@ -137,6 +137,36 @@ class Camera:
     def fov_degrees(self) -> Tensor:
         """Horizontal field of view 2 atan(width / (2 fx)) in degrees, [...]."""
         return torch.rad2deg(2 * torch.atan(self.width / (2 * self.intrinsics[..., 0, 0])))
+
+    def __repr__(self) -> str:
+        """One line: how many, their size and field of view."""
+        fov = self.fov_degrees.flatten().tolist() or [math.nan]
+        lens = f"{min(fov):.4g}" + (f" to {max(fov):.4g}" if max(fov) - min(fov) > 1e-3 else "")
+        count = f"{' x '.join(map(str, self.batch_shape))} of " if self.batch_shape else ""
+        return f"Camera({count}{self.width} x {self.height}, fov {lens} degrees)"
+
+    def _repr_html_(self) -> str:
+        """The figures of one camera, or a trajectory from above and from the side, for notebooks."""
+        from mvguide.drawing import notebook, page
+
+        if not self.batch_shape:
+            k, centre, forward = self.intrinsics.tolist(), self.center.tolist(), self.forward.tolist()
+            figures = {
+                "size": f"{self.width} x {self.height} pixels",
+                "field of view": f"{float(self.fov_degrees):.4g} degrees",
+                "focal length": f"{k[0][0]:.6g}, {k[1][1]:.6g} pixels",
+                "principal point": f"{k[0][2]:.6g}, {k[1][2]:.6g} pixels",
+                "centre": centre,
+                "looks along": forward,
+            }
+            return page.pairs(figures)
+        if len(self.batch_shape) > 1 or not len(self):
+            return page.paragraph(repr(self))
+        from mvguide.drawing.path_plot import plot_path
+
+        nothing = torch.zeros(0, 3)
+        plot = notebook.plot_png(lambda path: plot_path(path, [self[0]], self, (nothing, nothing)))
+        return page.image(notebook.data_uri(plot), "the cameras from above and from the side", repr(self))
 
     def __len__(self) -> int:
         """Length of the first batch dimension."""

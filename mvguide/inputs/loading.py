@@ -25,7 +25,7 @@ from mvguide.inputs.missing_depth import complete_depths
 from mvguide.inputs.pictures import intrinsics_of, read_footage, read_posed_image, read_view
 from mvguide.inputs.sweeps import Hint, Say
 from mvguide.views.moments import Moments
-from mvguide.views.view import DEFAULT_FOV, View
+from mvguide.views.view import DEFAULT_FOV, View, unfit_camera
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ class Inputs:
         camera = self.start.camera
         size = camera.width, camera.height
         lens = LensOptions(intrinsics=intrinsics_of(camera))
-        cameras = camera_file(config.file, lens, size).trajectory().resize(*size)
+        # Of another shape, they are cameras of a video, which is cut from the picture: stretched, it would be squeezed.
+        cameras = unfit_camera(camera_file(config.file, lens, size).trajectory(), *size)
         path = resample_trajectory(cameras, num_frames)
         return path if self.posed else start_at(path, camera)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones import Backbone, load_backbone
+from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.backbones.base import ConditioningOptions, KnownFrames
 from mvguide.backbones.chunks import decode_latents
 from mvguide.diffusion.sampler import LoopState, Progress, sample
@@ -17,6 +18,7 @@ from mvguide.diffusion.solvers import SOLVERS, Solver, make_solver
 from mvguide.errors import ConfigError, DecodeError, InputError, NumericalError, OutOfMemoryError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance import guides
+from mvguide.guidance.gradient import PosteriorGradient
 from mvguide.guidance.guides import Guide, NoGuidance
 from mvguide.guidance.targets import MaskOptions
 from mvguide.memory import check_memory, enough_memory, peak_memory
@@ -24,6 +26,7 @@ from mvguide.pipeline.calibration import calibrate
 from mvguide.pipeline.checkpoint import Checkpoint
 from mvguide.pipeline.encoding import fill_holes
 from mvguide.pipeline.latents import DenoisedRun
+from mvguide.pipeline.magnitudes import step_cache
 from mvguide.pipeline.prepare import LESS, Context, WarpedPath, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.pipeline.resuming import keep_state, run_settings
@@ -63,12 +66,15 @@ class MultiViewPipeline:
         dtype: str = "auto",
         variant: str | None = None,
         offload: str = "none",
+        acceleration: AccelerationOptions | None = None,
     ) -> "MultiViewPipeline":
         """Pipeline on a model by name: ``tiny`` (embedded), a folder in diffusers layout, or a hub id.
 
         See :func:`mvguide.backbones.load_backbone` for the arguments and errors.
         """
-        return cls(load_backbone(name, device=device, dtype=dtype, variant=variant, offload=offload))
+        return cls(
+            load_backbone(name, device=device, dtype=dtype, variant=variant, offload=offload, acceleration=acceleration)
+        )
 
     @torch.no_grad()
     def prepare(
@@ -200,6 +206,9 @@ class MultiViewPipeline:
         backbone, seconds = self.backbone, dict(context.seconds)
         guide, mask = guides.make_guide(guidance), mask or MaskOptions()
         stepper = backbone.solver(context.schedule) if solver == "model" else make_solver(solver)
+        backbone.acceleration.check_run(
+            stepper.evaluations, isinstance(guide, PosteriorGradient), kept=checkpoint is not None
+        )
         if generator is None:
             generator = torch.Generator()
             generator.set_state(context.random_state)
@@ -231,6 +240,7 @@ class MultiViewPipeline:
             "device": str(backbone.device),
             "dtype": str(backbone.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
+            "acceleration": backbone.acceleration.given(),
             "conditioning": asdict(context.options),
         }
         with timed(seconds, "denoise"):
@@ -239,6 +249,7 @@ class MultiViewPipeline:
             ways = ("--guidance.tiles 4",) if getattr(guide, "tiles", None) == 1 else ()
             with (
                 context.enough_memory("denoising", *ways),
+                step_cache(backbone, context.schedule),
                 keep_state(checkpoint, about, denoiser, stepper, backbone.device, watch) as (reached, see),
             ):
                 start: Tensor | LoopState

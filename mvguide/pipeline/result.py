@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from mvguide.cameras.colmap_text import write_colmap
 from mvguide.cameras.transforms import write_transforms
 from mvguide.decoding import is_folder
+from mvguide.drawing import page
+from mvguide.drawing.notebook import data_uri, picture_png
 from mvguide.drawing.path_plot import plot_path
 from mvguide.drawing.sheets import BACKGROUND, mark_holes, pick_columns, video_sheet
 from mvguide.drawing.table_plot import plot_table
@@ -45,6 +48,22 @@ class Result(DenoisedRun):
             f"{name} {self.settings[name]}" for name in ("model", "guidance", "seed") if name in self.settings
         )
         return f"Result({count} frames of {width} x {height}{', ' if made else ''}{made}, {len(self.schedule)} steps)"
+
+    def _repr_html_(self) -> str:
+        """The video and the sheet, for notebooks."""
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "video.mp4"
+            write_video(file, self.frames, self.fps)
+            video = data_uri(file.read_bytes(), "video/mp4")
+        return page.side_by_side(
+            page.video(video, "the rendered video", repr(self)),
+            page.image(data_uri(picture_png(self.sheet())), "input, warps and video, frame by frame"),
+        )
+
+    @property
+    def fps(self) -> int:
+        """Frames per second that the model was conditioned on."""
+        return int(self.settings.get("conditioning", {}).get("fps", 7))
 
     def report(self, command: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Settings, seed, versions, input frames, share seen and distance of each frame, and seconds per stage.
@@ -115,7 +134,7 @@ class Result(DenoisedRun):
         Raises:
             OutputError: the folder cannot be written.
         """
-        fps = fps or int(self.settings.get("conditioning", {}).get("fps", 7))
+        fps = fps or self.fps
         names = [f"{index:04d}.png" for index in range(len(self.frames))]
         stale = [f"{part}/[0-9][0-9][0-9][0-9].png" for part in ("images", "masks", "confidence", "warps")]
         stale += ["lambda_table.npz", "lambda_table.png", LATENTS, *CHECKPOINTS]

@@ -41,7 +41,7 @@ def result_page(result: "Result", title: str, warnings: Sequence[str], command: 
         page.image("path.png", "the camera path from above and from the side", "From above, and from the side."),
     ]
     if result.table is not None:
-        how = f"How strongly the warp pulls at each noise level. Made by: {result.table.source or 'hand'}."
+        how = f"How strongly the warp pulls at each noise level: {result.table.made_by}."
         parts += [page.heading("The lambda table"), page.image("lambda_table.png", "the lambda table", how)]
     if command:
         parts += [page.heading("Make it again"), page.code(command)]

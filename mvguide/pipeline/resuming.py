@@ -24,6 +24,10 @@ from mvguide.pipeline.checkpoint import ADVICE, Checkpoint
 from mvguide.pipeline.prepare import Context
 from mvguide.tables.table import LambdaTable
 
+CACHED = (
+    "the network keeps a cache from step to step, which a checkpoint does not hold: a run that goes on from it would "
+    "end otherwise; leave out the cache, or checkpoint_every and resume"
+)
 _DIGEST = "sha256:"
 _NO_SETTINGS = ("model", "views", "schedule", "device", "dtype", "threads", "conditioning")
 """Of a report: what the model's fingerprint, the digests of the inputs and the environment say better."""
@@ -70,6 +74,7 @@ def keep_state(
 
     def see(progress: Progress) -> bool | None:
         nonlocal unsaved
+        _check_stateless(denoiser)  # a cache may be there only while the run lasts
         unsaved, done = progress, progress.state.index
         if checkpoint.every is not None and (done % checkpoint.every == 0 or done == progress.step.num_steps):
             keep()
@@ -89,11 +94,7 @@ def _start(
     checkpoint: Checkpoint, settings: Mapping[str, Any], denoiser: Denoiser, solver: Solver, device: torch.device
 ) -> LoopState | None:
     """The state to go on from, or None; what could not go on later is refused."""
-    if getattr(denoiser, "is_stateful", False):
-        raise ConfigError(
-            "the network keeps a cache from step to step, which a checkpoint does not hold: a run that goes on from it "
-            "would end otherwise; leave out the cache or the checkpoint"
-        )
+    _check_stateless(denoiser)
     try:
         solver.pack(solver.init())
     except AttributeError as error:
@@ -115,6 +116,11 @@ def _start(
         state = solver.unpack(found.solver, device)
     note_resumable(checkpoint.file, f"step {found.index} of {found.num_steps}")
     return LoopState(found.index, found.x.to(device), state, found.random)
+
+
+def _check_stateless(denoiser: Denoiser) -> None:
+    if getattr(denoiser, "is_stateful", False):
+        raise ConfigError(CACHED)
 
 
 def run_settings(

@@ -1,5 +1,6 @@
 """The lambda table: how strongly the target pulls, for each noise level and each frame."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from torch import Tensor
 from mvguide.decoding import decoding, is_file
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.errors import FileError, InputError
+
+_SEARCHED = re.compile(r"search_hypers (?P<rule>exact|released)(?: (?P<objective>calibrated|score))? (?P<hypers>v1=.*)")
+_RULES = {"exact": "the exact rule", "released": "the rule of the published script"}
+_OBJECTIVES = {
+    "": "",
+    "calibrated": ", as near as it comes to the errors measured on this input",
+    "score": ", with the parameters that scored best on other scenes",
+}
 
 
 def lambda_to_weight(lambda_: Tensor) -> Tensor:
@@ -67,6 +76,26 @@ class LambdaTable:
         rows, columns = self.weights.shape
         levels = f"sigma {self.sigmas[0]:.3g} to {self.sigmas[-1]:.3g}"
         return f"LambdaTable({rows} levels x {columns} frames, {levels}, {self.source or 'no source'})"
+
+    def _repr_png_(self) -> bytes:
+        """A plot of the weights, for notebooks."""
+        from mvguide.drawing.notebook import plot_png
+        from mvguide.drawing.table_plot import plot_table
+
+        return plot_png(lambda path: plot_table(self, path))
+
+    @property
+    def made_by(self) -> str:
+        """How the table was made, in words, for people."""
+        if self.source.startswith("constant "):
+            return f"the same weight, {self.source.split()[1]}, in every cell; 1 in the first frame, which is given"
+        if self.source.startswith("calibrated"):
+            return "computed from the errors of model and warp, measured on this input"
+        searched = _SEARCHED.fullmatch(self.source)
+        if searched is None:
+            return self.source or "of unknown origin"
+        how = _RULES[searched["rule"]] + _OBJECTIVES[searched["objective"] or ""]
+        return f"found by search_hypers: {how}; {searched['hypers'].replace('=', ' = ').replace(' v', ', v')}"
 
     @classmethod
     def constant(cls, weight: float, schedule: SigmaSchedule, num_frames: int) -> "LambdaTable":

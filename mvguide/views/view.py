@@ -64,6 +64,15 @@ class View:
         depth = "no depth" if self.depth is None else f"median depth {self.median_depth:.3g}"
         return f"View({self.name}, {self.camera.width} x {self.camera.height}, {depth})"
 
+    def _repr_png_(self) -> bytes:
+        """The image, and beside it the depth map if there is one (near is bright), for notebooks."""
+        from mvguide.drawing.notebook import depth_picture, picture_png
+
+        parts = [self.image.cpu()]
+        if self.depth is not None:
+            parts.append(depth_picture(self.depth.values.cpu(), self.scene_depth.valid.cpu()))
+        return picture_png(torch.cat(parts, dim=-1))
+
     def trajectory(self, kind: str, num_frames: int, *, target_depth: float | None = None, **params: Any) -> Camera:
         """Camera path from this view, measured by its own depth.
 
@@ -284,6 +293,24 @@ def fit_camera(camera: Camera, width: int, height: int) -> Camera:
     """
     crop = _Crop.cover(camera.width, camera.height, width, height)
     return camera.resize(crop.width, crop.height).crop(crop.left, crop.top, width, height)
+
+
+def unfit_camera(camera: Camera, width: int, height: int) -> Camera:
+    """Camera of the whole picture of which :func:`fit_camera` makes this camera; its inverse.
+
+    Args:
+        camera: one camera or a batch [F], of the video's size.
+        width: columns of the picture.
+        height: rows of the picture.
+
+    Returns:
+        The cameras, of the picture's size.
+    """
+    crop = _Crop.cover(width, height, camera.width, camera.height)
+    intrinsics = camera.intrinsics.clone()
+    intrinsics[..., 0, 2] += crop.left
+    intrinsics[..., 1, 2] += crop.top
+    return replace(camera, intrinsics=intrinsics, width=crop.width, height=crop.height).resize(width, height)
 
 
 @dataclass(frozen=True)

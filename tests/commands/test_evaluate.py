@@ -22,11 +22,12 @@ from mvguide.evaluation.compare import compare_folders
 from mvguide.evaluation.metrics import psnr
 from mvguide.evaluation.rendered import read_result
 from mvguide.files.images import read_image, write_png
-from mvguide.files.video import write_video
+from mvguide.files.video import read_video, write_video
 from mvguide.geometry.hole_filling import push_pull_fill
 from mvguide.scenes import packaged_scene
 from mvguide.views.view import fit_camera
 from mvguide.views.warps import warp_views
+from tests.drawing.page_checks import check_page
 from tests.evaluation.test_perceptual import random_weights
 
 SIZE, COUNT = 48, 4
@@ -174,6 +175,24 @@ def test_tables_and_pictures_for_people(evaluated: Path) -> None:
     assert 0 < green.mean() < 0.2, "a thin line around the holes"
 
 
+def test_the_page_of_an_evaluation_opens_from_disk(evaluated: Path) -> None:
+    page = check_page(evaluated / "report.html")
+    assert {"side_by_side.mp4", "errors.png", "errors/0003.png", "evaluation.json", "render/report.html"} <= set(
+        page.targets
+    )
+    assert page.heads[0] == "mvguide: evaluation"
+    assert f"{document(evaluated)['rows']['result']['psnr whole']:.2f}" in page.texts
+    assert "0 (given)" in page.texts
+    (command,) = [text for text in page.texts if text.startswith("mvguide evaluate ")]
+    assert "--scene" in command
+    assert "--cameras" not in command
+    film = read_video(evaluated / "side_by_side.mp4")
+    assert film.shape == (4, 3, 160, 480), "truth, result and error of every true frame"
+    truth, error = read_image(evaluated / "truth" / "0003.png"), read_image(evaluated / "errors" / "0003.png")
+    assert (film[2, :, :, :160] - truth.repeat_interleave(5, 1).repeat_interleave(5, 2)).abs().mean() < 0.02
+    assert (film[2, :, :, 320:] - error).abs().mean() < 0.03
+
+
 def test_a_result_folder_against_a_folder_and_a_film(
     evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -316,6 +335,19 @@ def test_compare_puts_them_side_by_side(copied: Path, evaluated: Path, capsys: p
     assert sheet.shape[1] > 3 * 160
     assert sheet.shape[2] > 3 * 160
     assert "wrote" in capsys.readouterr().err
+    page = check_page(out / "report.html")
+    assert {"side_by_side.mp4", "sheet.png", "errors.png", "../out/render/report.html"} <= set(page.targets)
+    assert f"{figure:.2f}" in page.texts
+    assert "From left to right: truth, mine, plain." in page.texts
+    film = read_video(out / "side_by_side.mp4")
+    assert film.shape == (5, 3, 160, 480)
+    assert film[2, :, :, :150].std() < 0.01, "of frame 2 no true frame is known"
+    assert (film[3, :, :, 160:320] - film[3, :, :, 320:]).abs().mean() < 0.01, "the same result twice"
+    assert read_image(out / "errors.png").shape[1] > 5 * 160
+    assert run("compare", str(copied / "render"), str(copied / "render"), "--names", "a", "b", "--out", str(out)) == 0
+    assert not (out / "errors.png").exists(), "no truth, no errors"
+    assert "errors.png" not in check_page(out / "report.html").targets
+    assert read_video(out / "side_by_side.mp4").shape == (5, 3, 160, 320)
 
 
 def test_compare_fits_other_sizes_and_refuses_other_counts(copied: Path, tmp_path: Path) -> None:

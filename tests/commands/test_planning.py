@@ -105,11 +105,11 @@ def test_the_example_of_the_docs_is_what_the_command_prints(capsys: pytest.Captu
     assert capsys.readouterr().out == printed
 
 
-def fitted(vram: float | None, *words: str) -> tuple[RenderConfig, list[str]]:
-    """Settings of a render of 8 frames of 256 x 128 on a GPU with so many GiB free, and what was said."""
+def fitted(vram: float | None, *words: str, frames: int = 8) -> tuple[RenderConfig, list[str]]:
+    """Settings of a render of frames of 256 x 128 on a GPU with so many GiB free, and what was said."""
     arguments = ["--model", "tiny", "--width", "256", "--height", "128", *words]
     config = parse(make_parser(RenderConfig), RenderConfig, arguments)
-    view = packaged_scene().load(8)
+    view = packaged_scene().load(frames)
     said: list[str] = []
     return fit_memory(config, view[1], None if vram is None else int(vram * 2**30), said.append), said
 
@@ -124,6 +124,15 @@ def test_memory_auto_chooses_the_settings_of_a_render() -> None:
     assert said[0].startswith("memory: 61 MiB, using ")
     steered, _ = fitted(0.15, "--memory", "auto", "--guidance.kind", "posterior_gradient")
     assert steered.guidance.guide().checkpointing  # type: ignore[attr-defined]
+
+
+def test_memory_auto_has_the_vae_work_in_tiles_where_that_fits() -> None:
+    words = ["--model", "wan2.2-5b", "--width", "1280", "--height", "704"]
+    tiled, said = fitted(6, *words, "--memory", "auto", frames=9)
+    assert tiled.vae_tiling
+    assert "the VAE in tiles" in said[0]
+    assert not fitted(80, *words, "--memory", "auto", frames=9)[0].vae_tiling
+    assert fitted(80, *words, "--memory", "auto", "--vae_tiling", frames=9)[0].vae_tiling, "what is given stays"
 
 
 def test_settings_that_are_given_stay_and_what_does_not_fit_is_said() -> None:

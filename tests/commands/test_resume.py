@@ -210,6 +210,8 @@ def test_other_settings_and_a_damaged_file_are_refused_in_one_line(
     assert said.startswith(f"mvguide: checkpoint out/{CHECKPOINT} cannot be read (")
     assert said.endswith("; remove it to start from the beginning\n")
     assert said.count("\n") == 1
+    assert main([*RENDER, "--cache", "first_block", "--resume", "--quiet", "--out", str(out)]) == 2
+    assert "leave out the cache, or checkpoint_every and resume" in capsys.readouterr().err
     assert main([*RENDER, "--checkpoint_every", "0", "--quiet", "--out", str(out)]) == 2
     assert capsys.readouterr().err == "mvguide: checkpoint_every is 0; it is a number of steps, at least 1\n"
 

@@ -8,7 +8,7 @@ import torch
 
 from mvguide.drawing.error_pictures import BRIGHTEST, error_frames, heat
 from mvguide.errors import InputError
-from mvguide.evaluation.report import cell, table
+from mvguide.evaluation.figure_tables import cell, table
 from mvguide.evaluation.scores import Truth, score_video
 from mvguide.geometry.camera import Camera, stack
 

@@ -20,6 +20,7 @@ from mvguide.files.video import write_video
 from mvguide.geometry.camera import Camera, stack
 from mvguide.inputs.loading import Inputs, load_inputs
 from mvguide.scenes import packaged_scene
+from mvguide.views.view import fit_camera
 from mvguide.views.warps import warp_views
 from tests.real_data import DATA, needs_data, psnr
 from tools.bench_inputs import captures
@@ -213,3 +214,17 @@ def test_paths_that_the_views_do_not_allow(capture: Path) -> None:
         one.trajectory(TrajectoryOptions(kind="still", **turned), 4)
     with pytest.raises(InputError, match="no file was given"):
         one.trajectory(TrajectoryOptions(kind="file"), 4)
+
+
+def test_the_cameras_of_a_cropped_video_are_followed_as_they_are(tmp_path: Path) -> None:
+    """They were stretched to the picture's shape: a wide video of a tall picture came out squeezed."""
+    write_png(tmp_path / "tall.png", np.zeros((64, 48, 3), np.uint8))
+    np.save(tmp_path / "depth.npy", np.full((64, 48), 2.0))
+    given: dict[str, Any] = {"image": str(tmp_path / "tall.png"), "depth": str(tmp_path / "depth.npy"), "fov": 50.0}
+    first = load_inputs(load_settings(InputConfig, **given))
+    path = fit_camera(first.trajectory(TrajectoryOptions(kind="orbit"), 5), 64, 24)
+    write_transforms(tmp_path / "video.json", path, [f"{index}.png" for index in range(5)])
+    followed = first.trajectory(TrajectoryOptions(kind="file", file=str(tmp_path / "video.json")), 5)
+    again = fit_camera(followed, 64, 24)
+    torch.testing.assert_close(again.intrinsics, path.intrinsics)
+    torch.testing.assert_close(again.world_to_camera, path.world_to_camera)

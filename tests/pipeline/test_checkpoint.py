@@ -360,22 +360,35 @@ def test_a_solver_that_cannot_be_written_is_refused_before_it_runs(
         pipe.sample(context, table, solver=solver, checkpoint=Checkpoint(tmp_path / "a.safetensors", every=1))
 
 
+@pytest.mark.parametrize("when", ["always", "while it denoises"])
 def test_a_network_with_a_cache_from_step_to_step_is_refused(
-    tiny_pipeline: Callable[[str], Any], tmp_path: Path
+    tiny_pipeline: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     from diffusers import FirstBlockCacheConfig
 
-    stock = tiny_pipeline("wan21")
-    pipe = MultiViewPipeline(make_backbone(stock))
+    from mvguide.diffusion.sampler import sample
+
+    stock = tiny_pipeline("wan21").transformer
+    pipe = MultiViewPipeline(make_backbone(tiny_pipeline("wan21")))
     context = prepare(pipe, packaged_scene().load(9), size=(WIDTH, HEIGHT))
-    stock.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+
+    def cached(*arguments: Any) -> Tensor:
+        stock.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+        with stock.cache_context("a"):
+            return sample(*arguments)
+
+    if when == "always":
+        stock.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+    else:
+        monkeypatch.setattr("mvguide.pipeline.pipeline.sample", cached)
     try:
         with pytest.raises(
-            ConfigError, match=r"keeps a cache from step to step.*leave out the cache or the checkpoint"
+            ConfigError, match=r"keeps a cache from step to step.*leave out the cache, or checkpoint_every"
         ):
             pipe.sample(context, None, guidance="none", checkpoint=Checkpoint(tmp_path / "a.safetensors", every=1))
     finally:
-        stock.transformer.disable_cache()
+        stock.disable_cache()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

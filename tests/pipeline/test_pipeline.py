@@ -23,6 +23,7 @@ from mvguide.geometry.camera import Camera
 from mvguide.guidance.targets import Targets
 from mvguide.scenes import packaged_scene, packaged_scenes
 from mvguide.views.warps import mean_flow, warp_views
+from tests.drawing.page_checks import check_page
 
 FRAMES = 4
 SIZE = (32, 32)
@@ -282,8 +283,11 @@ def test_everything_is_written(tmp_path: Path, result: mvguide.Result) -> None:
             "lambda_table.npz",
             "lambda_table.png",
             "mine.txt",
+            "path.png",
+            "report.html",
             "report.json",
             "sheet.png",
+            "side_by_side.mp4",
             "video.mp4",
             "warps.mp4",
         ]
@@ -311,6 +315,14 @@ def test_everything_is_written(tmp_path: Path, result: mvguide.Result) -> None:
     sheet = np.asarray(Image.open(tmp_path / "out" / "sheet.png"))
     assert sheet.shape[1] > FRAMES * 144
     assert sheet.std() > 10
+
+
+def test_the_page_of_a_result_opens_from_disk(tmp_path: Path, result: mvguide.Result) -> None:
+    result.save(tmp_path / "a <b>", warnings=["look & see"], made_by="mvguide render --image 'a b.jpg'")
+    page = check_page(tmp_path / "a <b>" / "report.html")
+    assert page.heads[:2] == ["mvguide: a <b>", "Warnings"]
+    assert {"look & see", "mvguide render --image 'a b.jpg'"} <= set(page.texts)
+    assert {"video.mp4", "warps.mp4", "sheet.png", "path.png", "lambda_table.png", "report.json"} == set(page.targets)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, result: mvguide.Result) -> None:

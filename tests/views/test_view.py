@@ -10,7 +10,7 @@ from PIL import Image
 from mvguide.depth.maps import Depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
-from mvguide.views.view import View, fit_camera
+from mvguide.views.view import View, fit_camera, unfit_camera
 
 
 def view(width: int = 60, height: int = 40) -> View:
@@ -46,6 +46,14 @@ def test_covering_cuts_nothing_off() -> None:
 def test_a_trajectory_is_fitted_like_its_view() -> None:
     trajectory = view().camera[None] if view().camera.batch_shape else view().camera
     torch.testing.assert_close(fit_camera(trajectory, 30, 30).intrinsics, view().fit(30, 30).camera.intrinsics)
+
+
+@pytest.mark.parametrize("size", [(32, 24), (50, 20), (20, 50), (64, 48), (200, 33)])
+def test_unfitting_is_the_inverse_of_fitting(size: tuple[int, int]) -> None:
+    whole = Camera.from_intrinsics((40.0, 44.0, 30.0, 25.0), 64, 48)
+    back = unfit_camera(fit_camera(whole, *size), 64, 48)
+    assert (back.width, back.height) == (64, 48)
+    torch.testing.assert_close(back.intrinsics, whole.intrinsics)
 
 
 def test_from_files_reads_everything(tmp_path: Path) -> None:

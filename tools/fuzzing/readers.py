@@ -35,6 +35,7 @@ from mvguide.files.video import read_video, write_video
 from mvguide.pipeline.calibration import Measured
 from mvguide.pipeline.checkpoint import Checkpoint, read_checkpoint
 from mvguide.pipeline.latents import LATENTS, DenoisedRun, load_latents
+from mvguide.pipeline.magnitudes import load_magnitudes, save_magnitudes
 from mvguide.scenes import packaged_scene
 from mvguide.views.warps import warp_views
 from tests.cameras.camera_cases import GIVEN, some_cameras, write_all
@@ -240,6 +241,18 @@ def _check_calibration(found: Any) -> None:
     assert 0 <= float(table.weights.min()) <= float(table.weights.max()) <= 1
 
 
+def _magnitudes(folder: Path) -> Reader:
+    measured = {part: torch.linspace(0.9, 1.1, 25, dtype=torch.float64) for part in ("transformer", "transformer_2")}
+    save_magnitudes(folder / "magnitudes.npz", measured, "model")
+    return Reader(load_magnitudes, folder, ["magnitudes.npz"], _itself, _check_magnitudes, share=6)
+
+
+def _check_magnitudes(found: Any) -> None:
+    magnitudes, model = found
+    assert len(model) < 10**5
+    assert all(values.dim() == 1 and bool((values > 0).all()) for values in magnitudes.values())
+
+
 def _checkpoints(folder: Path) -> Reader:
     x = _noise()
     step = Step(6, 25, torch.tensor(2.0), torch.tensor(1.0))
@@ -374,6 +387,7 @@ _MAKERS: dict[str, Callable[[Path], Reader]] = {
     "tables": _tables,
     "sigmas": _sigmas,
     "calibrations": _calibrations,
+    "magnitudes": _magnitudes,
     "checkpoints": _checkpoints,
     "latents": _latents,
     "results": _results,

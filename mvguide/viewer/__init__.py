@@ -1,0 +1,1 @@
+"""``mvguide view``: cameras, points and images in the browser, with viser."""
