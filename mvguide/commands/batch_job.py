@@ -236,8 +236,4 @@ def _sentence(error: Exception) -> str:
 
 def _is_device_lost(error: Exception) -> bool:
     """Whether a kernel failed on the GPU: after that, every further call of the process fails."""
-    return (
-        isinstance(error, RuntimeError)
-        and not isinstance(error, torch.OutOfMemoryError)
-        and ("CUDA error" in str(error))
-    )
+    return isinstance(error, RuntimeError) and not is_out_of_memory(error) and "CUDA error" in str(error)

@@ -14,8 +14,8 @@ from urllib.parse import quote
 from mvguide.decoding import is_file
 from mvguide.drawing import page
 from mvguide.errors import MvguideError
-from mvguide.evaluation.rendered import main_settings, read_json
 from mvguide.evaluation.figure_tables import HEADS, cell
+from mvguide.evaluation.rendered import main_settings, read_json
 from mvguide.evaluation.report import RESULT, read_evaluation
 from mvguide.evaluation.scores import COLUMNS, TEMPORAL
 from mvguide.files.atomic import atomic_path
