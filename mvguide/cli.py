@@ -1,4 +1,4 @@
-"""Command line of mvguide: render, decode, preview, view, demo, evaluate, compare, plan, search-hypers, sigmas."""
+"""The command line; ``mvguide --help`` lists its commands."""
 
 import argparse
 import errno
@@ -34,6 +34,9 @@ class Command:
 COMMANDS = {
     "render": Command(
         "render_options:RenderConfig", "rendering:render", "Render a camera move through an image, as a video."
+    ),
+    "batch": Command(
+        "batch_options:BatchConfig", "batch:batch", "Run many renders, on one device or several.", ("manifest", "?")
     ),
     "decode": Command(
         "render_options:DecodeConfig", "rendering:decode", "Decode the latents that a render kept.", ("latents", "?")
@@ -135,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0; 2 for input that cannot be used (one sentence says why); 130 when interrupted, 143 when terminated.
+        0; 1 if jobs of a batch failed; 2 for input that cannot be used (one sentence says why); 130 when interrupted,
+        143 when terminated.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     if not words:
@@ -160,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except MvguideError as error:
             print(f"mvguide: {error}", file=sys.stderr)
-            return 2
+            return error.exit_code
         except ArgumentError as error:
             parser.error(str(error))
         except BrokenPipeError:  # the reader of our output, such as head, has seen enough

@@ -6,6 +6,8 @@ from typing import Any
 class MvguideError(ValueError):
     """Base of every error that mvguide raises for bad input; the command line prints it and exits with code 2."""
 
+    exit_code = 2
+
 
 class InputError(MvguideError):
     """An argument, or the data given with it, cannot be used."""
@@ -46,3 +48,13 @@ class ModelError(MvguideError):
 
 class OutputError(MvguideError):
     """A result cannot be written."""
+
+
+class InUseError(OutputError):
+    """Another run has the folder."""
+
+
+class BatchError(MvguideError):
+    """Some jobs of a batch failed, and the others are done."""
+
+    exit_code = 1

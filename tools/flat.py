@@ -70,7 +70,7 @@ def one(name: str, count: int | None) -> bool:
 
 def main() -> int:
     """Measure the works, each in its own process. Returns 1 if one of them grows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all by default")
     parser.add_argument("--count", type=int, help="of the larger work, instead of its own number")
     parser.add_argument("--one", action="store_true", help="in this process")

@@ -1,5 +1,6 @@
 """A render that is ready to run: everything read and checked, the model loaded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import choose_device, find_model
 from mvguide.commands.planning import fit_memory
 from mvguide.commands.speaking import Say, at_least_one, size_of
+from mvguide.config.input_options import InputConfig
 from mvguide.config.render_options import GuidanceConfig, RenderConfig
 from mvguide.decoding import is_file, packaged_folder
 from mvguide.depth.model import DEFAULT_MODEL, model_is_here
@@ -33,6 +35,9 @@ from mvguide.pipeline.prepare import Context, timed
 from mvguide.pipeline.result import Result
 from mvguide.pipeline.resuming import CACHED
 from mvguide.tables.table import LambdaTable, check_weight
+
+Load = Callable[[InputConfig, Say], Inputs]
+Available = Callable[[torch.device], int | None]
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ class Job:
     given: LambdaTable | None
     checkpoint: Checkpoint | None = None
 
-    def context(self) -> Context:
-        """Warp the views and encode what the model is conditioned on."""
+    def context(self, like: Context | None = None) -> Context:
+        """Warp the views and encode what the model is conditioned on; what ``like`` has of it is used again."""
         config, num_frames = self.config, len(self.trajectory)
         return self.pipe.prepare(
             self.inputs.views,
@@ -86,6 +91,7 @@ class Job:
             hole_radius=config.hole_radius or 0,
             chunk=config.chunk,
             generator=torch.Generator().manual_seed(config.seed),
+            like=like,
         )
 
     def table(self, context: Context) -> LambdaTable | None:
@@ -153,13 +159,21 @@ class Plan:
         return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint)
 
 
-def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
+def read_job(
+    config: RenderConfig,
+    path: Camera | None,
+    say: Say,
+    load: Load = load_inputs,
+    available: Available = free_gpu_memory,
+) -> Plan:
     """Read the inputs and check the settings.
 
     Args:
         config: the settings.
         path: F cameras in place of those of the settings.
         say: prints what was made or assumed.
+        load: reads the inputs.
+        available: bytes of a device's memory that the render can take; None where nothing is planned.
 
     Raises:
         MvguideError: whatever cannot be used.
@@ -187,7 +201,7 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         load_magnitudes(config.cache_file)
     steps = DEFAULT_STEPS if config.steps is None else config.steps
     schedule = load_sigmas(config.sigmas) if config.sigmas else steps
-    inputs = load_inputs(config, say)
+    inputs = load(config, say)
     for view in inputs.views:
         view.require_depth()
     trajectory = path
@@ -195,7 +209,7 @@ def read_job(config: RenderConfig, path: Camera | None, say: Say) -> Plan:
         frames = config.num_frames
         frames = read_native_size(find_model(config.model)).frames if frames is None else frames
         trajectory = inputs.trajectory(config.trajectory, frames)
-    config = fit_memory(config, trajectory, free_gpu_memory(device), say)
+    config = fit_memory(config, trajectory, available(device), say)
     return Plan(config, inputs, trajectory, schedule, config.guidance.guide(), given, checkpoint)
 
 

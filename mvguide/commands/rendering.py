@@ -1,15 +1,18 @@
 """``mvguide render``, ``mvguide decode`` and ``mvguide demo``."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.backbones.context_parallel import leads, one_voice
 from mvguide.backbones.offload import check_offload
 from mvguide.backbones.pretrained import EMBEDDED, choose_device
 from mvguide.commands.job import read_job
+from mvguide.commands.sharing import Shared
 from mvguide.commands.speaking import JobBar, Say, at_least_one, speaker
 from mvguide.config.command_line import command_line
 from mvguide.config.parsing import load_settings
@@ -52,28 +55,45 @@ def render(config: RenderConfig, path: Camera | None = None) -> Result:
     bar = JobBar(STAGES, config.quiet or not leading)
     try:
         with one_voice(config.context_parallel), claim_folder(config.out) if leading else nullcontext():
-            return _render(config, path, speaker(config.quiet or not leading), bar)
+            return render_with(Shared(), config, path, speaker(config.quiet or not leading), bar)
     finally:
         bar.close()
 
 
-def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) -> Result:
+def render_with(
+    shared: Shared,
+    config: RenderConfig,
+    path: Camera | None,
+    say: Say,
+    bar: JobBar,
+    about: Mapping[str, Any] | None = None,
+) -> Result:
+    """Render with what earlier renders of this process have left, and write the result folder.
+
+    Args:
+        shared: the model, and what else can be used again.
+        config: the settings.
+        path: F cameras in place of those of the settings.
+        say: prints a sentence.
+        bar: shows the stages.
+        about: is kept in the report beside the settings.
+    """
     bar.begin("reading")
-    plan = read_job(config, path, say)
+    plan = read_job(config, path, say, shared.inputs, shared.available)
     found = _found(config, plan.checkpoint, say)
     bar.begin("loading the model")
-    job = plan.load()
+    job = shared.load(plan)
     changed = differences(found[-1].environment, environment(job.pipe.backbone.device)) if found else []
     if changed:
         say(f"warning: the last digits may differ from an unbroken run: the checkpoint's {', '.join(changed)}")
     bar.begin("warping")
-    context = job.context()
+    context = shared.context(job)
     say(_about(context))
     warnings = diagnose(context.views, context.trajectory, context.warps)
     for warning in warnings:
         say(f"warning: {warning}")
     bar.begin("encoding")
-    table = job.table(context)
+    table = shared.table(job, context)
     if table is not None and table.source.startswith("calibrated"):
         say(table.source)
     if config.cache_file is not None and not is_file(Path(config.cache_file)):
@@ -97,7 +117,7 @@ def _render(config: RenderConfig, path: Camera | None, say: Say, bar: JobBar) ->
         result.save(
             config.out,
             fps=config.fps,
-            command=command,
+            command={**command, **(about or {})},
             keep_latents=config.save_latents,
             warnings=warnings,
             made_by=command_line("render", replace(config, resume=False)),

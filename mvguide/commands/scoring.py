@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mvguide.backbones.acceleration import AccelerationOptions
+from mvguide.backbones.base import Backbone
 from mvguide.backbones.chunks import decode_latents, encode_frames
 from mvguide.backbones.pretrained import load_backbone
 from mvguide.commands.rendering import render
@@ -14,7 +15,8 @@ from mvguide.commands.speaking import speaker
 from mvguide.config.command_line import command_line
 from mvguide.config.render_options import ModelOptions, RenderConfig
 from mvguide.config.score_options import CompareConfig, EvaluateResultConfig, EvaluateSceneConfig, ScoreOptions
-from mvguide.errors import ConfigError, InputError
+from mvguide.decoding import is_file, is_folder
+from mvguide.errors import ConfigError, FileError, InputError
 from mvguide.evaluation.compare import Comparison, compare_folders
 from mvguide.evaluation.perceptual import load_lpips
 from mvguide.evaluation.recovery import load_pycolmap, recover_cameras
@@ -23,7 +25,7 @@ from mvguide.evaluation.report import RESULT, Evaluation
 from mvguide.evaluation.scores import Truth, score_video
 from mvguide.files.atomic import check_writable, claim_folder
 from mvguide.geometry.hole_filling import push_pull_fill
-from mvguide.inputs.held_out import hold_out, read_truth
+from mvguide.inputs.held_out import HeldOut, hold_out, read_truth
 
 
 def evaluate_result(config: EvaluateResultConfig) -> Evaluation:
@@ -58,25 +60,43 @@ def evaluate_scene(config: EvaluateSceneConfig) -> Evaluation:
 
 
 def _evaluate_scene(config: EvaluateSceneConfig) -> Evaluation:
-    if config.truth is not None and config.held_out is not None:
-        raise InputError("--truth and --held_out both say what the video is compared with; give one of them")
-    _check_tools(config)
-    values = {field.name: getattr(config, field.name) for field in fields(RenderConfig)}
-    settings = RenderConfig(**{**values, "out": str(Path(config.out) / "render")})
-    if config.truth is not None:
+    check_scoring(config)
+    settings = render_settings(config, str(Path(config.out) / "render"))
+    held_out = hold_out(settings, config.held_out) if config.truth is None else None
+    if held_out is None:
         render(settings)
-        video = read_result(settings.out)
+    else:
+        render(held_out.settings, held_out.path)
+    return score_render(config, settings.out, held_out)
+
+
+def render_settings(config: EvaluateSceneConfig, out: str) -> RenderConfig:
+    """The settings of a scene that are those of its render, which goes into a folder of its own."""
+    values = {field.name: getattr(config, field.name) for field in fields(RenderConfig)}
+    return RenderConfig(**{**values, "out": out})
+
+
+def score_render(
+    config: EvaluateSceneConfig, folder: str, held_out: HeldOut | None, backbone: Backbone | None = None
+) -> Evaluation:
+    """Score the result folder of a scene, and write the evaluation folder.
+
+    Args:
+        config: the settings.
+        folder: the result.
+        held_out: pictures to compare it with; None: the true frames of the settings.
+        backbone: the model, where it is loaded.
+    """
+    video = read_result(folder)
+    if held_out is None:
         # The scene's depth is that of its views, not of the truth.
-        truth, against = read_truth(config.truth, config.frames, None, config, video), config.truth
+        truth, against = read_truth(str(config.truth), config.frames, None, config, video), str(config.truth)
         notes: Sequence[str] = []
     else:
-        held_out = hold_out(settings, config.held_out)
-        render(held_out.settings, held_out.path)
-        video = read_result(settings.out)
         truth, against, notes = held_out.truth(video), held_out.against, held_out.notes
     videos, missing = _videos(video, truth)
     if config.through_vae is not False:
-        videos["truth, VAE"] = _through_vae(truth, config.model, config)
+        videos["truth, VAE"] = _through_vae(truth, config.model, config, backbone)
     return _score(config, video, against, truth, videos, [*notes, *missing])
 
 
@@ -89,6 +109,15 @@ def compare(config: CompareConfig) -> Comparison:
     say(found.text().rstrip())
     say(f"wrote {config.out}/: look at report.html first; compare.md and compare.json have the figures")
     return found
+
+
+def check_scoring(config: EvaluateSceneConfig) -> None:
+    """Refuse before the render what would be refused after it."""
+    if config.truth is not None and config.held_out is not None:
+        raise InputError("--truth and --held_out both say what the video is compared with; give one of them")
+    if config.truth is not None and not is_file(Path(config.truth)) and not is_folder(Path(config.truth)):
+        raise FileError(f"truth {config.truth} is not there; give a folder of pictures, or a video")
+    _check_tools(config)
 
 
 def _check_tools(config: ScoreOptions) -> None:
@@ -109,9 +138,9 @@ def _videos(video: RenderedVideo, truth: Truth) -> tuple[dict[str, Tensor], list
     return videos, notes
 
 
-def _through_vae(truth: Truth, model: str, options: ModelOptions) -> Tensor:
+def _through_vae(truth: Truth, model: str, options: ModelOptions, backbone: Backbone | None = None) -> Tensor:
     """The true frames encoded and decoded by the model's VAE."""
-    backbone = load_backbone(
+    backbone = backbone or load_backbone(
         model,
         device=options.device,
         dtype=options.dtype,

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -37,39 +37,49 @@ class JobBar:
     Args:
         stages: name -> steps it counts for.
         quiet: show nothing.
+        whole: bar of many jobs to be a part of, in place of a bar of its own.
+        length: of this part of it.
+        label: stands before the stage.
     """
 
-    def __init__(self, stages: dict[str, int], quiet: bool) -> None:
-        self.stages, self.begun, self.before, self.done = dict(stages), "", 0, 0
-        self.as_lines = not quiet and not sys.stderr.isatty()
-        self.bar = tqdm(
-            total=sum(stages.values()),
-            disable=quiet or self.as_lines,
-            bar_format="{desc:<24} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-            leave=False,
-        )
+    def __init__(
+        self,
+        stages: dict[str, int],
+        quiet: bool = False,
+        whole: "tqdm[NoReturn] | None" = None,
+        length: float = 0,
+        label: str = "",
+    ) -> None:
+        self.stages, self.begun, self.before, self.done, self.label = dict(stages), "", 0, 0, label
+        self.start, self.length = (0 if whole is None else whole.n), length
+        self.is_whole = whole is None
+        self.as_lines = self.is_whole and not quiet and not sys.stderr.isatty()
+        self.bar = progress_bar(sum(stages.values()), quiet or self.as_lines) if whole is None else whole
+
+    @property
+    def unit(self) -> float:
+        """Length of a step on the bar."""
+        return 1 if self.is_whole else self.length / sum(self.stages.values())
 
     def begin(self, stage: str, steps: int | None = None) -> None:
         """Finish the stage before, and name the next one; ``steps`` is its length where that is known only now."""
         self.before += self.stages.get(self.begun, 0)
         if steps is not None:
             self.stages[stage] = steps
-            self.bar.total = sum(self.stages.values())
-        self.begun, self.bar.n, self.done = stage, self.before, 0
+            if self.is_whole:
+                self.bar.total = sum(self.stages.values())
+        self.begun, self.bar.n, self.done = stage, self.start + self.unit * self.before, 0
         self.bar.set_postfix_str("", refresh=False)
-        self.bar.set_description_str(stage)
+        self.bar.set_description_str(self.label + stage)
         if self.as_lines:
             print(stage, file=sys.stderr, flush=True)
 
     def watch(self, progress: Progress) -> None:
         """Count a denoising step; after the last one comes decoding."""
-        sigma, done, steps = (
-            f"sigma {float(progress.step.sigma_next):.3g}",
-            progress.step.index + 1,
-            progress.step.num_steps,
-        )
+        step = progress.step
+        sigma, done, steps = f"sigma {float(step.sigma_next):.3g}", step.index + 1, step.num_steps
         self.bar.set_postfix_str(sigma, refresh=False)
-        self.bar.update()
+        self.bar.update(self.unit)
         if self.as_lines and done * 4 // steps > (done - 1) * 4 // steps:
             print(f"{self.begun}: step {done} of {steps}, {sigma}", file=sys.stderr, flush=True)
         self.done += 1
@@ -77,8 +87,22 @@ class JobBar:
             self.begin("decoding")
 
     def close(self) -> None:
-        """Remove the bar."""
-        self.bar.close()
+        """Remove the bar, or finish its part."""
+        if self.is_whole:
+            self.bar.close()
+        else:
+            self.bar.n = self.start + self.length
+
+
+def progress_bar(total: float, quiet: bool, smoothing: float = 0.3) -> "tqdm[NoReturn]":
+    """A bar on standard error that vanishes at its end; ``smoothing`` 0 tells the time left by the average speed."""
+    return tqdm(
+        total=total,
+        disable=quiet,
+        bar_format="{desc:<24} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        leave=False,
+        smoothing=smoothing,
+    )
 
 
 def size_of(config: InputConfig | PlanConfig) -> tuple[int, int] | None:

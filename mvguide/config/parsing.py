@@ -7,9 +7,10 @@ the scene file, then the preset, then the default of the class.
 import re
 import sys
 from argparse import SUPPRESS, Action, HelpFormatter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -26,7 +27,19 @@ T = TypeVar("T")
 SOURCES = ("image", "views", "cameras", "video")
 ALONE = {"--offload": "model"}
 """What options mean that are given without a value."""
-_PATHS = ("image", "cameras", "images", "video", "depth", "trajectory.file")
+_PATHS = (
+    "image",
+    "cameras",
+    "images",
+    "video",
+    "depth",
+    "trajectory.file",
+    "truth",
+    "perceptual_weights",
+    "cache_file",
+)
+_NAMES = ("scene", "model", "sigmas", "depth_model", "guidance.table", "guidance.hole_weight")
+"""Settings that are a path, or else the name of something that comes with mvguide or from elsewhere."""
 
 
 class Parser(ArgumentParser):
@@ -174,9 +187,37 @@ def load_settings(settings: type[T], **given: Any) -> T:
         InputError: values that do not fit.
         FileError: a scene file that cannot be read.
     """
+    return settings_of(value_parser(settings), settings, given)
+
+
+def value_parser(settings: type) -> Parser:
+    """Parser of a settings class for values instead of words: it raises its complaints."""
     parser = make_parser(settings)
     parser.exit_on_error = False
-    return _fill(parser, settings, parser.parse_object(given, defaults=False))
+    return parser
+
+
+def settings_of(parser: Parser, settings: type[T], given: Mapping[str, Any], folder: Path | None = None) -> T:
+    """Settings from values, with a parser that many of them share.
+
+    Args:
+        parser: from :func:`value_parser`.
+        settings: a dataclass.
+        given: values by name, those of a group as a mapping.
+        folder: where relative paths start; the working folder by default.
+
+    Raises:
+        InputError: values that do not fit.
+        FileError: a scene file that cannot be read.
+    """
+    found = parser.parse_object(dict(given), defaults=False)
+    if folder is not None:
+        _place(found, folder)
+        for name in _NAMES:
+            value = found.get(name)
+            if isinstance(value, str) and _is_there(folder / value):
+                found[name] = str(folder / value)
+    return _fill(parser, settings, found)
 
 
 def _fill(parser: Parser, settings: type[T], given: Namespace) -> T:
@@ -224,10 +265,8 @@ def read_scene_file(path: Path) -> Namespace:
     file = check_readable(path, "scene file")
     with decoding(file, "scene file", "save it as text in UTF-8"):
         check_yaml(file.read_text(encoding="utf-8"), f"scene file {path}")
-    parser = make_parser(InputConfig)
-    parser.exit_on_error = False
     try:
-        found = parser.parse_path(str(file), defaults=False)
+        found = _scene_parser().parse_path(str(file), defaults=False)
     except Exception as error:  # whatever a YAML reader and its checks raise
         reason = " ".join(str(error).split())[:200]
         raise FileError(
@@ -235,14 +274,29 @@ def read_scene_file(path: Path) -> Namespace:
         ) from error
     if found.get("scene") is not None:
         raise FileError(f"scene file {path} names another scene; put its settings here")
+    _place(found, path.parent)
+    return found
+
+
+@cache
+def _scene_parser() -> Parser:
+    """Parser of scene files."""
+    return value_parser(InputConfig)
+
+
+def _place(found: Namespace, folder: Path) -> None:
+    """Let the paths among settings start at a folder."""
     for name in _PATHS:
         if found.get(name) is not None:
-            found[name] = str(path.parent / found[name])
+            found[name] = str(folder / found[name])
     for view in found.get("views") or []:
         for name in ("image", "depth"):
             if view.get(name) is not None:
-                view[name] = str(path.parent / view[name])
-    return found
+                view[name] = str(folder / view[name])
+
+
+def _is_there(path: Path) -> bool:
+    return is_file(path) or is_folder(path)
 
 
 def _help(settings: type, name: str) -> str:

@@ -12,6 +12,8 @@ figure { margin: 1rem 0 } figcaption { opacity: .8 }
 table { border-collapse: collapse } th, td { text-align: left; padding: .2rem .9rem .2rem 0; vertical-align: top }
 thead th { border-bottom: 1px solid #888 }
 .wide { overflow-x: auto } pre { padding: .7rem; background: #8882; white-space: pre-wrap; overflow-wrap: anywhere }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); gap: 2rem 1.5rem }
+.cards h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere } .cards figure { margin: .5rem 0 }
 .row { display: flex; flex-wrap: wrap; gap: 1rem } .row figure { margin: 0; flex: 1 1 20rem }
 """
 
@@ -69,12 +71,26 @@ def image(source: str, description: str, caption: str = "") -> str:
     return _figure(f'<img src="{escape(source)}" alt="{escape(description)}">', caption)
 
 
-def video(source: str, description: str, caption: str = "") -> str:
-    """A video beside the page, repeated until it is stopped; arguments as for :func:`image`."""
+def video(source: str, description: str, caption: str = "", poster: str = "") -> str:
+    """A video beside the page, repeated until it is stopped; arguments as for :func:`image`.
+
+    With a ``poster``, a picture beside the page, the video is read only when it is played: for pages of many.
+    """
     label = escape(description)
+    waits = f' preload="none" poster="{escape(poster)}"' if poster else ""
     return _figure(
-        f'<video src="{escape(source)}" controls loop muted playsinline aria-label="{label}"></video>', caption
+        f'<video src="{escape(source)}" controls loop muted playsinline{waits} aria-label="{label}"></video>', caption
     )
+
+
+def cards(parts: Iterable[str]) -> str:
+    """Cards side by side, as many as the window has room for."""
+    return f'<div class="cards">{"".join(parts)}</div>'
+
+
+def card(title: str, *parts: str) -> str:
+    """One of them."""
+    return f"<article><h3>{escape(title)}</h3>{''.join(parts)}</article>"
 
 
 def side_by_side(*figures: str) -> str:

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 
-from mvguide.errors import MvguideError, OutputError
+from mvguide.errors import InUseError, MvguideError, OutputError
 from mvguide.files.locks import lock_file, names_like, remove_leftovers, short_name
 from mvguide.files.replacing import OLD, WHOLE, finish, replace_folder
 from mvguide.files.stopping import note_written, undisturbed
@@ -129,7 +129,8 @@ def claim_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the result folder; need not exist yet.
 
     Raises:
-        OutputError: another run has the folder (the sentence says which), or it cannot be written.
+        InUseError: another run has the folder; the sentence says which.
+        OutputError: it cannot be written.
     """
     target = Path(os.path.realpath(check_writable(path, folder=True)))
     if target in _CLAIMED.get():
@@ -144,7 +145,7 @@ def claim_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         words = ""
         with suppress(OSError):  # the other run may end meanwhile
             words = lock.read_text(errors="replace").strip()[:200]
-        raise OutputError(
+        raise InUseError(
             f"output folder {path} is in use by another run ({words or 'it just started'}); wait until it has ended, "
             "or choose another folder"
         ) from None

@@ -69,7 +69,14 @@ def some_frames(context: Context, numbers: Sequence[int], generator: torch.Gener
     asked = replace(context.asked, num_frames=len(numbers))
     options, conditioning = condition(context.backbone, path, path.warps, windows, asked, generator)
     return replace(
-        context, **parts, options=options, asked=asked, windows=windows, conditioning=conditioning, seconds={}
+        context,
+        **parts,
+        options=options,
+        asked=asked,
+        windows=windows,
+        conditioning=conditioning,
+        seconds={},
+        encoded={},  # of other warps
     )
 
 
@@ -83,4 +90,4 @@ def with_anchors(context: Context, anchored: Warps, generator: torch.Generator) 
     """
     windows = context.windows
     _, conditioning = condition(context.backbone, context, anchored, windows, context.asked, generator)
-    return replace(context, anchored=anchored, conditioning=conditioning)
+    return replace(context, anchored=anchored, conditioning=conditioning, encoded={})

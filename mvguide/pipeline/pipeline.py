@@ -30,7 +30,7 @@ from mvguide.pipeline.checkpoint import Checkpoint
 from mvguide.pipeline.conditioning import condition, some_frames, with_anchors
 from mvguide.pipeline.latents import DenoisedRun
 from mvguide.pipeline.magnitudes import step_cache
-from mvguide.pipeline.prepare import LESS, Context, check_trajectory, timed, warp_path
+from mvguide.pipeline.prepare import LESS, Context, WarpedPath, check_trajectory, timed, warp_path
 from mvguide.pipeline.result import Result
 from mvguide.pipeline.resuming import keep_state, run_settings
 from mvguide.tables.table import LambdaTable
@@ -93,6 +93,7 @@ class MultiViewPipeline:
         hole_radius: int = 0,
         chunk: int | None = None,
         generator: torch.Generator | None = None,
+        like: Context | None = None,
     ) -> Context:
         """Warp the views along the trajectory and encode what the model is conditioned on.
 
@@ -112,6 +113,7 @@ class MultiViewPipeline:
             chunk: frames encoded or decoded at a time; None = as many as fit into the memory of the GPU, up to 8; half
                 as many wherever memory runs out. The report has the chunk that was decoded.
             generator: CPU generator of all noise; by default a new one with torch's fixed seed.
+            like: an earlier context. Its warps and encoded targets are used again where they are the same.
 
         Raises:
             InputError, ConfigError: for arguments that cannot be used; the sentence says which and the way out.
@@ -143,9 +145,16 @@ class MultiViewPipeline:
             )
         generator = generator or torch.Generator()
         seconds: dict[str, float] = {}
+        if like is not None and not (
+            like.backbone is backbone and like.has_warps_of(views, trajectory, size, moments, hole_radius)
+        ):
+            like = None
+        path: WarpedPath
         work = f"frames of {size[0]} x {size[1]}"
         with timed(seconds, "warp"), enough_memory(f"warping {num_frames} {work}", f"use {LESS}"):
-            path = warp_path(views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device)
+            path = like or warp_path(
+                views, trajectory, size, moments=moments, hole_radius=hole_radius, device=backbone.device
+            )
         with timed(seconds, "encode"):
             with enough_memory(f"conditioning the model on {work}", f"use --offload model, or {LESS}"):
                 full, encoded = condition(backbone, path, path.warps, windows, options, generator)
@@ -168,6 +177,7 @@ class MultiViewPipeline:
             seed=generator.initial_seed(),
             depth_model=depth_model,
             seconds=seconds,
+            encoded={} if like is None else like.encoded,
         )
 
     @torch.no_grad()

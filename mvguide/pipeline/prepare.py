@@ -129,6 +129,7 @@ class Context(WarpedPath):
         depth_model: for what anchors invent; a plane sweep between them if None.
         anchored: the warps, and what anchors show in their holes; None without anchors.
         seconds: time of each stage so far.
+        encoded: target latents by chunk; contexts of the same warps have it in common.
     """
 
     backbone: Backbone
@@ -145,6 +146,29 @@ class Context(WarpedPath):
     depth_model: str | None = None
     anchored: Warps | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    encoded: dict[int | None, Tensor] = field(default_factory=dict)
+
+    def has_warps_of(
+        self,
+        views: Sequence[View],
+        trajectory: Camera,
+        size: tuple[int, int],
+        moments: Moments | None,
+        hole_radius: int,
+    ) -> bool:
+        """Whether its warps are those of other arguments of ``MultiViewPipeline.prepare``: the same views, as objects.
+
+        The cameras, and which views show which frames, are compared by value.
+        """
+        if len(views) != len(self.views) or any(one is not other for one, other in zip(views, self.views, strict=True)):
+            return False
+        if size != (self.trajectory.width, self.trajectory.height) or hole_radius != self.hole_radius:
+            return False
+        path = fit_camera(trajectory, *size)
+        pairs = [(path.intrinsics, self.trajectory.intrinsics), (path.world_to_camera, self.trajectory.world_to_camera)]
+        if moments is not None and self.moments is not None:
+            pairs += [(moments.shows, self.moments.shows), (moments.fills, self.moments.fills)]
+        return (moments is None) == (self.moments is None) and all(torch.equal(*pair) for pair in pairs)
 
     @property
     def num_frames(self) -> int:
@@ -215,11 +239,14 @@ class Context(WarpedPath):
         shape = self.backbone.latent_shape(self.num_frames, self.trajectory.height, self.trajectory.width)
         return self.backbone.first_x(self.conditioning[0], shape, self.schedule, generator)
 
-    @cached_property
+    @property
     def target_latents(self) -> Tensor:
         """Encoded warps ``[L, C, h, w]`` on the model's device; encoded when first asked for."""
-        with timed(self.seconds, "encode"):
-            return encode_frames(self.backbone, fill_holes(self.target_warps), self.chunk).to(self.backbone.device)
+        if self.chunk not in self.encoded:
+            with timed(self.seconds, "encode"):
+                latents = encode_frames(self.backbone, fill_holes(self.target_warps), self.chunk)
+            self.encoded[self.chunk] = latents.to(self.backbone.device)
+        return self.encoded[self.chunk]
 
     def targets(self, mask: MaskOptions | None = None) -> Targets:
         """The encoded warps with a mask; soft by default."""
