@@ -32,7 +32,7 @@ def batch(config: BatchConfig) -> None:
         BatchError: jobs failed; the others are done.
     """
     if not config.manifest:
-        raise ConfigError("no manifest was given; give a YAML file of jobs, such as docs/scale.md has")
+        raise ConfigError("no manifest was given; give a YAML file of jobs, such as docs/long.md has")
     at_least_one("checkpoint_every", config.checkpoint_every)
     at_least_one("retries", config.retries + 1)
     crew = Crew.of(config)

@@ -8,7 +8,7 @@ class BatchConfig:
     """Run many renders: the jobs of a manifest, each into a folder of its own.
 
     Args:
-        manifest: YAML file with shared settings, jobs and grid (see docs/scale.md), or the name of one that comes with
+        manifest: YAML file with shared settings, jobs and grid (see docs/long.md), or the name of one that comes with
             mvguide.
         out: folder for the jobs' folders, index.html and results.csv.
         resume: skip jobs that are done with these settings, and go on with those that were begun.
