@@ -229,7 +229,7 @@ def _sentence(error: Exception) -> str:
     words = str(error).strip().splitlines() or [""]
     if is_out_of_memory(error):
         return (
-            f"out of memory ({words[0][:200]}); ask for fewer frames or a smaller size, or give offload or cfg_chunked"
+            f"memory ran out ({words[0][:200]}); ask for fewer frames or a smaller size, or give offload or cfg_chunked"
         )
     return f"{type(error).__name__}: {words[0][:300]}"
 

@@ -1,6 +1,7 @@
 """Settings of ``mvguide batch``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass
@@ -18,9 +19,15 @@ class BatchConfig:
             Ray if unset.
         cluster: address of a running Ray cluster to take the workers from, such as auto or ray://head:10001.
         gpus_per_worker: GPUs that each worker owns; 1 where there are GPUs, else 0.
-        retries: how often a job is given to another worker after the one that had it died.
+        retries: number of times that a job is given to another worker after the one that had it died.
         quiet: print nothing but errors.
     """
+
+    heading: ClassVar[str] = "output"
+    examples: ClassVar[tuple[str, ...]] = (
+        "mvguide batch grid --out out/batch",
+        "mvguide batch grid --out out/batch --resume --workers 2",
+    )
 
     manifest: str = ""
     out: str = "out/batch"

@@ -301,7 +301,7 @@ def test_a_config_of_another_class_is_refused_with_a_sentence(
         ("wan2.1-14b", (81, 830, 480), "not divisible by 16.*use 832 x 480"),
         ("svd-xt", (1, 1024, 576), "has at least 2"),
         ("svd-xt", (25, 1020, 576), "not divisible by 8.*use 1024 x 576"),
-        ("cogvideox-5b", (49, 640, 480), "knows 720 x 480 alone"),
+        ("cogvideox-5b", (49, 640, 480), "takes 720 x 480 alone"),
     ],
 )
 def test_bad_sizes_are_refused_with_the_nearest_good_one(model: str, size: tuple[int, int, int], sentence: str) -> None:

@@ -129,7 +129,7 @@ def test_everything_is_checked_before_the_first_model_is_loaded(
     counted.of(pipeline.MultiViewPipeline, "from_pretrained")
     good = "jobs: [{scene: marbles}, "
     assert run(good + "{image: no.png, name: lost}]") == 2
-    assert "job lost: picture no.png" in capsys.readouterr().err.replace(f"{Path.cwd()}/", "")
+    assert "job lost: image no.png" in capsys.readouterr().err.replace(f"{Path.cwd()}/", "")
     assert run(good + "{scene: hall, solver: eulr}]") == 2
     assert "job hall_eulr: --solver: Expected one of" in capsys.readouterr().err
     assert (

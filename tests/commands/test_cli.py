@@ -18,7 +18,8 @@ from mvguide.geometry.trajectory import orbit
 from mvguide.tables.table import LambdaTable
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.name != "train_tiny.yaml")
+MANIFESTS = ("train_tiny.yaml", "grid.yaml")  # of other commands
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.name not in MANIFESTS)
 REDWOOD = ROOT / ".." / "shared" / "data" / "redwood_rgbd"
 QUICK = ["--steps", "2", "--num_frames", "3", "--width", "32", "--height", "24", "--model", "tiny", "--device", "cpu"]
 

@@ -50,7 +50,7 @@ def test_a_packaged_scene(kind: str, guide: str, tiny_folder: Callable[[str], Pa
         ("wan21", ["--num_frames", "11"], "num_frames is 11.*first alone and then 4 together; use 9 or 13"),
         ("ltx", ["--num_frames", "11"], "num_frames is 11.* then 8 together; use 9 or 17"),
         ("cogvideox", ["--num_frames", "13"], "num_frames is 13.* use 9 or 17"),
-        ("cogvideox", ["--width", "48"], "knows 64 x 32 alone; leave width and height out"),
+        ("cogvideox", ["--width", "48"], "takes 64 x 32 alone; leave width and height out"),
         ("wan21", ["--width", "50"], r"video size 50 x 32 .* not divisible by 16, .* use 48 x 32"),
         ("cogvideox", ["--steps", "6"], "would not end at sigma 0 with 6 steps.*use 5 or 8 steps"),
         ("wan21", ["--sigmas", "sigmas_25"], "starts at sigma 700, but the noise of this model ends at 1"),

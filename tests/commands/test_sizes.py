@@ -16,7 +16,7 @@ MEMORY = r"needs about [0-9.]+ (G|P)iB of memory, and [0-9.]+ (M|G)iB are free; 
     ("options", "sentence"),
     [
         (["--resize", "[100000,100000]"], f"at 100000 x 100000 {MEMORY} a smaller size"),
-        (["--width", "200000", "--height", "200000"], f" 4 frames of 200000 x 200000 {MEMORY} fewer with num_frames"),
+        (["--width", "200000", "--height", "200000"], f" frames of 200000 x 200000 {MEMORY} fewer with num_frames"),
         (["--num_frames", "1000000000"], f"a path of 1000000000 frames {MEMORY} fewer with num_frames"),
         (["--num_frames", "1000000000", "--trajectory.kind", "still"], f"a path of 1000000000 frames {MEMORY} fewer"),
         (["--hole_radius", "100000000"], "hole_radius is 100000000 pixels, but a frame has only 64 x 64; give a few"),

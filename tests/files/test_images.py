@@ -49,7 +49,7 @@ def test_colour_is_read_exactly(tmp_path: Path, suffix: str) -> None:
     assert read_image_and_alpha(path)[1] is None
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK"])  # Pillow 12 cannot read its own YCbCr files
 def test_other_modes_agree_with_their_rgb(tmp_path: Path, mode: str) -> None:
     picture = Image.fromarray(COLOUR).convert(mode)
     path = tmp_path / "a.tiff"

@@ -74,6 +74,8 @@ def test_decoded_later_the_folder_is_the_same_to_the_byte(
     assert torch.equal(again.frames, result.frames)
     again.save(tmp_path / "again", command=kept)
     whole, found = files(tmp_path / "whole"), files(tmp_path / "again")
+    for part in (whole, found):
+        del part["report.html"]  # it has times
     reports = [json.loads(part.pop("report.json")) for part in (whole, found)]
     assert whole.keys() == found.keys()
     assert [name for name in whole if whole[name] != found[name]] == []
