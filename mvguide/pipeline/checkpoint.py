@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from mvguide.diffusion.sampler import Progress
 from mvguide.diffusion.solvers import Solver
 from mvguide.errors import ConfigError, FileError
 from mvguide.files.atomic import atomic_path
+from mvguide.files.locks import names_like
 from mvguide.files.stopping import note_resumable
 from mvguide.memory import check_memory
 
@@ -96,6 +98,13 @@ class Checkpoint:
     def saved(self) -> SavedRun | None:
         """What is in the file; None where it is not there. Raises FileError for a file that cannot be used."""
         return read_checkpoint(self.file) if is_file(self.file) else None
+
+    def forget_later(self) -> None:
+        """Remove the files of later segments: once this one begins anew they are of an older run."""
+        path = Path(self.path)
+        for found in names_like(path.parent, rf"{re.escape(path.stem)}\.\d+\.safetensors"):
+            if int(found.suffixes[-2][1:]) > self.segment:
+                found.unlink(missing_ok=True)
 
     def write(self, progress: Progress, settings: Mapping[str, Any], solver: Solver) -> None:
         """Write the state after a step of a run with these settings. Raises OutputError where that fails."""

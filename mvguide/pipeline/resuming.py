@@ -65,10 +65,14 @@ def keep_state(
         return
     start = _start(checkpoint, settings, denoiser, solver, device)
     unsaved: Progress | None = None
+    is_first = start is None
 
     def keep() -> None:
-        nonlocal unsaved
+        nonlocal unsaved, is_first
         if unsaved is not None:
+            if is_first:
+                checkpoint.forget_later()
+                is_first = False
             checkpoint.write(unsaved, settings, solver)
             unsaved = None
 

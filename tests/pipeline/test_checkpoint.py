@@ -243,6 +243,23 @@ def test_segments_have_files_of_their_own(pipe: MultiViewPipeline, context: Cont
         pipe.sample(context, context.search_table(), checkpoint=replace(first, resume=True))
 
 
+def test_later_segments_of_an_older_run_go_when_a_new_one_begins(
+    pipe: MultiViewPipeline, context: Context, tmp_path: Path
+) -> None:
+    """Else going on with the new run would meet them, and be refused."""
+    first = Checkpoint(tmp_path / "checkpoint.safetensors", every=1)
+    for segment in (0, 1, 2):
+        stopped(pipe, context, replace(first, segment=segment))
+    (tmp_path / "checkpoint.mine.safetensors").write_text("not ours")
+    stopped(pipe, context, replace(first, resume=True), count=3)
+    assert len(list(tmp_path.iterdir())) == 4, "a run that goes on is no new one"
+    stopped(pipe, context, replace(first, segment=1))
+    names = ["checkpoint.1.safetensors", "checkpoint.mine.safetensors", "checkpoint.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    stopped(pipe, context, first)
+    assert sorted(file.name for file in tmp_path.iterdir()) == names[1:]
+
+
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "steps": ({"schedule": 5}, r"steps \(4 there, 5 here\).*sigmas, lambda table;"),
     "seed": ({"generator": torch.Generator().manual_seed(6)}, r"in seed \(5 there, 6 here\), noise;"),
