@@ -139,12 +139,10 @@ class AccelerationOptions(TilingOptions):
             gradient: the guide looks at the network's derivative.
             kept: the state of the run is kept in a checkpoint.
         """
-        for name in ("cache", "context_parallel"):
-            if kept and name in self.given():
-                raise ConfigError(
-                    f"{name} and a checkpoint were given; the file holds what one process has between two steps and no "
-                    "more, drop one of the two"
-                )
+        if kept and self.context_parallel > 1:
+            raise ConfigError(
+                "context_parallel and a checkpoint were given, but a checkpoint is of one process; drop one of the two"
+            )
         if self.cache != "none" and (evaluations > 1 or gradient):
             way = "guidance posterior_gradient evaluates" if gradient else "solver heun and resampling evaluate"
             raise ConfigError(
