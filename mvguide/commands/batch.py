@@ -13,7 +13,7 @@ from tqdm import tqdm
 from mvguide.commands.batch_job import JobRunner, Outcome, Task, stages
 from mvguide.commands.sharing import in_order
 from mvguide.commands.speaking import JobBar, Say, at_least_one, progress_bar, speaker
-from mvguide.commands.workers import Crew
+from mvguide.commands.workers import Crew, shared_by
 from mvguide.config.batch_options import BatchConfig
 from mvguide.config.manifest import BatchJob, Manifest, read_manifest
 from mvguide.errors import BatchError, ConfigError, ModelError, MvguideError
@@ -66,7 +66,9 @@ def _batch(config: BatchConfig, crew: Crew | None, manifest: Manifest, jobs: Seq
     try:
         tasks = _tasks(config, manifest, jobs, out)
         waiting = [task for task in tasks if not (config.resume and task.is_done())]
-        # A worker is another process, perhaps on another machine: the order is for it, and for this one.
+        size = shared_by(waiting)
+        if size > 1 and crew is None:
+            raise ConfigError(f"jobs have context_parallel {size}; only workers share a network, give --workers")
         groups = [[waiting[k] for k in group] for group in in_order([task.config for task in waiting])]
         lengths = _check(groups, runner, bar, elsewhere=crew is not None)
         if len(waiting) < len(tasks):
@@ -99,8 +101,9 @@ def _tasks(config: BatchConfig, manifest: Manifest, jobs: Sequence[BatchJob], ou
             wrong[job.name] = str(error)
             continue
         digest = manifest.digest(settings)
-        # A step cache is not in a checkpoint: such a job starts again.
-        every = config.checkpoint_every if settings.cache == "none" else None
+        # What a step cache or a shared network has is not in a checkpoint: such a job starts again.
+        is_kept = settings.cache == "none" and settings.context_parallel == 1
+        every = config.checkpoint_every if is_kept else None
         settings = replace(settings, out=str(out / job.name), quiet=True, checkpoint_every=every)
         tasks.append(Task(job.name, settings, digest, run, config.resume))
     _refuse(wrong, len(jobs))

@@ -135,7 +135,10 @@ class JobRunner:
             )
         settings, path, _ = self._plan(task)
         if elsewhere:
-            settings = replace(settings, device="cpu", offload="none")
+            if settings.device not in ("auto", "cpu", "cuda"):
+                raise ConfigError(f"device is {settings.device}, but a worker has GPUs of its own; leave device out")
+            # What needs a GPU, or its other processes, is checked where they are.
+            settings = replace(settings, device="cpu", offload="none", quantize="none", context_parallel=1)
         # The memory of a GPU is planned when it is there to be filled.
         plan = read_job(settings, path, _SAY_NOTHING, self.shared.inputs, lambda device: None)
         steps = plan.schedule if isinstance(plan.schedule, int) else len(plan.schedule)
@@ -152,6 +155,18 @@ class JobRunner:
         except MvguideError as error:  # the folder cannot be claimed
             return Outcome(task.name, "failed", str(error))
         return replace(found, seconds=perf_counter() - begin)
+
+    def follow(self, task: Task) -> Outcome:
+        """Take part in a job whose network is shared, and whose folder another process has."""
+        try:
+            settings, path, _ = self._plan(task)
+            render_with(self.shared, settings, path, _SAY_NOTHING, JobBar(STAGES, quiet=True))
+            return Outcome(task.name, "done")
+        except Exception as error:
+            sentence, is_lost = _sentence(error), _is_device_lost(error)
+        self.shared.forget()
+        free_memory_of_models()
+        return Outcome(task.name, "failed", sentence, is_device_lost=is_lost)
 
     def _run(self, task: Task, bar: JobBar) -> Outcome:
         if task.is_done():
@@ -228,9 +243,8 @@ def _sentence(error: Exception) -> str:
         return str(error)
     words = str(error).strip().splitlines() or [""]
     if is_out_of_memory(error):
-        return (
-            f"memory ran out ({words[0][:200]}); ask for fewer frames or a smaller size, or give offload or cfg_chunked"
-        )
+        said = f" ({words[0][:200]})" if words[0] else ""
+        return f"memory ran out{said}; ask for fewer frames or a smaller size, or give memory: auto"
     return f"{type(error).__name__}: {words[0][:300]}"
 
 

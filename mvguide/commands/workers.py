@@ -1,64 +1,25 @@
 """Workers: processes on one machine or many that keep a model loaded, and take jobs as they become free.
 
-The engine is Ray: it starts the processes, gives each its GPUs, carries jobs and outcomes, and notices a death. What is
-here is which job goes to whom, and what follows a death.
+The engine is Ray: it starts the processes, gives each its GPUs, carries jobs and outcomes, and notices a death.
 """
 
 import os
 import signal
+import socket
 import sys
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from secrets import token_hex
 from typing import Any
 
-from mvguide.commands.batch_job import JobRunner, Outcome, Task, stages, write_error
+from mvguide.commands.batch_job import JobRunner, Outcome, Task, stages
+from mvguide.commands.dispatch import Dispatch, JobQueue
 from mvguide.commands.speaking import JobBar, Say
 from mvguide.config.batch_options import BatchConfig
 from mvguide.errors import ConfigError, ModelError
-
-_STARTS = 3  # workers in a row that may die before they have begun a job
-
-
-class JobQueue:
-    """Jobs that wait, in groups that have model, inputs and path in common.
-
-    A worker stays in its group, so that it uses again what it has; a free one takes a group that nobody is in, and when
-    there is none, the last job of the longest.
-
-    Args:
-        groups: of jobs.
-    """
-
-    def __init__(self, groups: Sequence[Sequence[Task]]) -> None:
-        self._untouched = deque(deque(group) for group in groups if group)
-        self._begun: dict[int, deque[Task]] = {}  # by worker
-        self._again: deque[Task] = deque()
-        self._left = sum(map(len, groups))
-
-    def __len__(self) -> int:
-        return self._left
-
-    def take(self, worker: int) -> Task | None:
-        """The next job of a worker; None where none is left."""
-        if not self._left:
-            return None
-        self._left -= 1
-        if self._again:
-            return self._again.popleft()
-        if not self._begun.get(worker) and self._untouched:
-            self._begun[worker] = self._untouched.popleft()
-        if self._begun.get(worker):
-            return self._begun[worker].popleft()
-        return max(self._begun.values(), key=len).pop()
-
-    def put_back(self, task: Task) -> None:
-        """A job whose worker died; it goes to the next that is free."""
-        self._again.append(task)
-        self._left += 1
 
 
 class Worker:
@@ -69,16 +30,76 @@ class Worker:
     """
 
     def __init__(self, device: str) -> None:
-        self.device, self.runner = device, JobRunner()
+        self.device, self.runner, self.rank = device, JobRunner(), 0
+
+    def address(self) -> tuple[str, int]:
+        """Where the other processes of a network that is shared can meet this one."""
+        import ray
+
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return ray.util.get_node_ip_address(), int(free.getsockname()[1])
+
+    def join(self, rank: int, size: int, address: tuple[str, int]) -> None:
+        """Be one of the processes that share a network, as if torchrun had started it."""
+        self.rank = rank
+        # Ray shows each process its own GPUs only: for torch it is alone on its machine.
+        here = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+        there = {"MASTER_ADDR": address[0], "MASTER_PORT": address[1]}
+        os.environ.update({name: str(value) for name, value in (here | there).items()})
 
     def ready(self) -> None:
         """Answer as soon as the process is there."""
 
     def run(self, task: Task) -> Outcome:
-        """Run a job."""
+        """Run a job, or take part in it."""
         if task.config.device == "auto":
             task = replace(task, config=replace(task.config, device=self.device))
-        return self.runner.run(task, JobBar(stages(task), quiet=True))
+        return self.runner.follow(task) if self.rank else self.runner.run(task, JobBar(stages(task), quiet=True))
+
+
+class RayTeam:
+    """What takes a job: a worker, or several that share a network.
+
+    Args:
+        ray: the engine.
+        number: of the team.
+        size: workers in it; the first leads.
+        gpus: of each of them.
+    """
+
+    def __init__(self, ray: Any, number: int, size: int, gpus: int) -> None:
+        self.ray, self.number = ray, number
+        options: dict[str, Any] = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0}
+        self.group = None
+        if size > 1:  # on one machine, and all of them or none
+            self.group = ray.util.placement_group(
+                [{"CPU": 1, "GPU": gpus} if gpus else {"CPU": 1}] * size, "STRICT_PACK"
+            )
+            options["scheduling_strategy"] = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(self.group)
+        actor = ray.remote(**options)(Worker)
+        self.members = [actor.remote("cuda" if gpus else "cpu") for _ in range(size)]
+        self.task: Task | None = None
+
+    def start(self) -> list[Any]:
+        """Answers that come when all are there."""
+        if len(self.members) == 1:
+            return [self.members[0].ready.remote()]
+        place = self.members[0].address.remote()
+        return [member.join.remote(rank, len(self.members), place) for rank, member in enumerate(self.members)]
+
+    def run(self, task: Task) -> list[Any]:
+        """Answers to a job, the leader's first. The others have nothing to do where the network is not shared."""
+        self.task = task
+        members = self.members if task.config.context_parallel > 1 else self.members[:1]
+        return [member.run.remote(task) for member in members]
+
+    def kill(self) -> None:
+        """End the processes; a network that is shared needs all of them."""
+        for member in self.members:
+            self.ray.kill(member)
+        if self.group is not None:
+            self.ray.util.remove_placement_group(self.group)
 
 
 @dataclass(frozen=True)
@@ -132,108 +153,73 @@ class Crew:
             ModelError: workers die before they have begun.
         """
         mine = "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+        tasks = [task for group in groups for task in group]
+        size = shared_by(tasks)
         if mine:
-            _start_ray(self.address, self.count)
+            _start_ray(self.address, None if self.count is None else self.count * size)
         import ray
 
         try:
-            count, gpus = self._fitted(ray.cluster_resources())
-            count = min(count, sum(map(len, groups)))
-            say(f"{count} workers" + (f" with {gpus} GPU{'s' if gpus > 1 else ''} each" if gpus else ""))
-            yield from _Dispatch(ray, JobQueue(groups), count, gpus, retries, say).run()
+            count, gpus = self.fitted(size, ray.cluster_resources())
+            count = min(count, len(tasks))
+            owned = f" with {gpus} GPU{'s' if gpus > 1 else ''} each" if gpus else ""
+            say(f"{count} worker{'s' if count > 1 else ''}{owned}")
+            make = partial(RayTeam, ray, size=size, gpus=gpus // size)
+            yield from Dispatch(ray, JobQueue(groups), make, count, retries, say).run()
         finally:
             if mine:
                 ray.shutdown()
 
-    def _fitted(self, there: dict[str, float]) -> tuple[int, int]:
-        """How many workers, and GPUs of each."""
-        gpus_there = int(there.get("GPU", 0))
-        gpus = min(1, gpus_there) if self.gpus is None else self.gpus
-        room = gpus_there // gpus if gpus else int(there.get("CPU", 1))
-        if not room or (self.count is not None and self.count > room and (gpus or self.address)):
-            each = f"{gpus} GPU{'s' if gpus != 1 else ''}" if gpus else "a CPU core"
-            has = f"{gpus_there} GPUs" if gpus else f"{room} CPU cores"
+    def fitted(self, size: int, there: Mapping[str, float]) -> tuple[int, int]:
+        """How many workers, and GPUs of each, where resources are ``there``.
+
+        Args:
+            size: processes of a worker.
+            there: number of CPU and GPU, as Ray counts them.
+
+        Raises:
+            ConfigError: there is not room for so many.
+        """
+        cores, gpus_there = int(there.get("CPU", 1)), int(there.get("GPU", 0))
+        gpus = (size if gpus_there else 0) if self.gpus is None else self.gpus
+        if gpus % size:
             raise ConfigError(
-                f"{self.count or 'workers'} workers of {each} each were asked for, but there are {has}; "
-                "ask for fewer with --workers or --gpus_per_worker"
+                f"gpus_per_worker is {gpus}, but jobs have context_parallel {size}, a GPU for each process; give {size}"
+            )
+        # On the CPU of this machine there may be more processes than cores; elsewhere they would never start.
+        room = gpus_there // gpus if gpus else cores // size if self.count is None or self.address else self.count
+        if not room or (self.count or 0) > room:
+            each = f"{gpus or size} {'GPU' if gpus else 'CPU core'}{'s' if (gpus or size) > 1 else ''}"
+            has = f"{gpus_there} GPUs" if gpus else f"{cores} CPU cores"
+            raise ConfigError(
+                f"{self.count or 'as many as possible'} workers of {each} each were asked for, but there are {has}; "
+                "ask for less with --workers or --gpus_per_worker"
             )
         return self.count or room, gpus
 
 
-class _Dispatch:
-    """Gives jobs to workers, and takes outcomes and deaths."""
+def shared_by(tasks: Iterable[Task]) -> int:
+    """How many processes share a network, where jobs have ``context_parallel``; 1 where none has.
 
-    def __init__(self, ray: Any, queue: JobQueue, count: int, gpus: int, retries: int, say: Say) -> None:
-        self.ray, self.queue, self.count, self.gpus, self.retries, self.say = ray, queue, count, gpus, retries, say
-        self.underway: dict[Any, tuple[int, Any, Task | None]] = {}  # answer -> worker, its actor, its job
-        self.idle: dict[int, Any] = {}
-        self.started = self.deaths = 0
-
-    def run(self) -> Iterator[Outcome]:
-        self._hand_out()
-        while self.queue or any(task for _, _, task in self.underway.values()):
-            (answer,), _ = self.ray.wait(list(self.underway), num_returns=1)
-            worker, actor, task = self.underway.pop(answer)
-            outcome: Outcome | None = None
-            try:
-                outcome = self.ray.get(answer)
-                self.deaths = 0
-            except self.ray.exceptions.RayTaskError as error:  # what is raised is an outcome, but for faults of our own
-                if task is None:
-                    raise
-                outcome = Outcome(task.name, "failed", f"{type(error).__name__}: {error}"[:500])
-            except self.ray.exceptions.RayError as error:
-                outcome = self._bury(actor, task, error)
-                actor = None
-            if outcome is not None:
-                yield outcome
-                if outcome.is_device_lost:
-                    self.ray.kill(actor)
-                    actor = None
-            if actor is not None:
-                self.idle[worker] = actor
-            self._hand_out()
-
-    def _start(self) -> None:
-        self.started += 1
-        options = self.ray.remote(num_cpus=1, num_gpus=self.gpus, max_restarts=0)
-        actor = options(Worker).remote("cuda" if self.gpus else "cpu")
-        self.underway[actor.ready.remote()] = self.started, actor, None
-
-    def _hand_out(self) -> None:
-        """Give jobs to all that are free, and start workers that are missing."""
-        while self.queue and self.idle:
-            worker, actor = self.idle.popitem()
-            task = self.queue.take(worker)
-            self.underway[actor.run.remote(task)] = worker, actor, task
-        starting = sum(task is None for _, _, task in self.underway.values())
-        for _ in range(min(self.count - len(self.underway) - len(self.idle), len(self.queue) - starting)):
-            self._start()
-
-    def _bury(self, actor: Any, task: Task | None, error: Exception) -> Outcome | None:
-        """After a death its job goes back into the queue, or fails where it has killed too many."""
-        self.ray.kill(actor)  # it may only be out of reach: two must not work on one job
-        reason = " ".join(str(error).split())[:300]
-        if task is None:
-            self.deaths += 1
-            if self.deaths >= _STARTS:
-                raise ModelError(f"workers die before they have begun ({reason}); try the batch without --workers")
-            return None
-        if task.attempt <= self.retries:
-            self.say(f"warning: the worker with {task.name} died; another goes on with it")
-            self.queue.put_back(replace(task, attempt=task.attempt + 1))
-            return None
-        sentence = f"{task.attempt} workers died with it, perhaps for want of memory ({reason})"
-        write_error(task, sentence)
-        return Outcome(task.name, "failed", sentence)
+    Raises:
+        ConfigError: jobs ask for unlike numbers: a worker has one.
+    """
+    sizes = {task.config.context_parallel: task.name for task in tasks if task.config.context_parallel > 1}
+    if len(sizes) > 1:
+        (one, name), (other, name_of_other) = list(sizes.items())[:2]
+        raise ConfigError(
+            f"job {name} has context_parallel {one} and job {name_of_other} {other}; the workers of a batch have one "
+            "number, make it two batches"
+        )
+    return next(iter(sizes), 1)
 
 
-def _start_ray(address: str | None, count: int | None) -> None:
+def _start_ray(address: str | None, processes: int | None) -> None:
     """Join a cluster, or start Ray on this machine: no news to anybody, no dashboard, no lines from its processes."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        options |= {"num_cpus": count, "include_dashboard": False, "object_store_memory": 2**28}
+        options |= {"num_cpus": processes, "include_dashboard": False, "object_store_memory": 2**28}
         # Its processes listen to the network, and run what they are sent: nobody else shall have the token.
         for name, value in (
             ("RAY_AUTH_MODE", "token"),

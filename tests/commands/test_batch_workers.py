@@ -18,7 +18,8 @@ import pytest
 from mvguide.cli import main
 from mvguide.commands import workers
 from mvguide.commands.batch_job import Outcome, Task
-from mvguide.commands.workers import Crew, JobQueue, _Dispatch
+from mvguide.commands.dispatch import Dispatch, JobQueue
+from mvguide.commands.workers import Crew, shared_by
 from mvguide.config.batch_options import BatchConfig
 from mvguide.config.score_options import EvaluateSceneConfig
 from mvguide.errors import ConfigError, ModelError
@@ -71,15 +72,14 @@ def test_every_job_is_given_once_whatever_the_order() -> None:
 
 @dataclass(eq=False)
 class Answer:
-    """Stands for what an actor will answer."""
+    """Stands for what a process will answer: None, an outcome, or an error."""
 
-    actor: Any
-    name: str
-    args: tuple[Any, ...]
+    team: "FakeTeam"
+    content: Any
 
 
 class FakeRay:
-    """Ray as far as the dispatch uses it: answers come in a random order, and actors die as a plan says."""
+    """Ray as far as the dispatch uses it: answers come in a random order, and never those that nobody gives."""
 
     class exceptions:
         class RayError(Exception):
@@ -88,82 +88,96 @@ class FakeRay:
         class RayTaskError(RayError):
             pass
 
-    def __init__(self, seed: int, deadly: dict[str, int], stillborn: int = 0) -> None:
-        self.chance, self.deadly, self.stillborn = random.Random(seed), dict(deadly), stillborn
-        self.alive = self.most = 0
-        self.killed: list[Any] = []
+    def __init__(self, seed: int, deadly: dict[str, int], stillborn: int = 0, size: int = 1) -> None:
+        self.chance, self.deadly, self.stillborn, self.size = random.Random(seed), dict(deadly), stillborn, size
+        self.alive, self.most, self.killed = 0, 0, 0
 
-    def remote(self, **options: Any) -> Any:
-        ray = self
+    def make(self, number: int) -> "FakeTeam":
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        return FakeTeam(self, number)
 
-        class Method:
-            def __init__(self, actor: Any, name: str) -> None:
-                self.actor, self.name = actor, name
+    def wait(self, answers: list[Answer], num_returns: int, timeout: float | None = None) -> Any:
+        ready = [answer for answer in answers if answer.content != "never"]
+        if timeout is None:
+            assert ready, "the dispatch waits for ever"
+            return [self.chance.choice(ready)], []
+        return ready, [answer for answer in answers if answer not in ready]
 
-            def remote(self, *args: Any) -> Any:
-                return Answer(self.actor, self.name, args)
-
-        class Actor:
-            def __init__(self) -> None:
-                self.dead = False
-                ray.alive += 1
-                ray.most = max(ray.most, ray.alive)
-                self.ready, self.run = Method(self, "ready"), Method(self, "run")
-
-        class Kind:
-            @staticmethod
-            def remote(*args: Any) -> Actor:
-                return Actor()
-
-        return lambda cls: Kind
-
-    def wait(self, answers: list[Any], num_returns: int) -> Any:
-        return [self.chance.choice(answers)], []
-
-    def get(self, answer: Any) -> Any:
-        actor, args = answer.actor, answer.args
-        assert not actor.dead
-        if answer.name == "ready":
-            if self.stillborn:
-                self.stillborn -= 1
-                raise self.exceptions.RayError("no memory")
-            return None
-        (task,) = args
-        if self.deadly.get(task.name, 0) > 0:
-            self.deadly[task.name] -= 1
-            raise self.exceptions.RayError("killed by signal 9")
-        if task.name == "b1":
-            raise self.exceptions.RayTaskError("a fault of ours")
-        return Outcome(task.name, "done", is_device_lost=task.name == "c0")
-
-    def kill(self, actor: Any) -> None:
-        assert not actor.dead
-        actor.dead = True
-        self.alive -= 1
-        self.killed.append(actor)
+    def get(self, answer: Answer) -> Any:
+        assert not answer.team.is_dead
+        if isinstance(answer.content, Exception):
+            raise answer.content
+        return answer.content
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_deaths_are_followed_by_another_worker_and_at_last_by_a_sentence(seed: int, tmp_path: Path) -> None:
-    groups = tasks(3, 4, 2, 1, out=str(tmp_path))
-    ray = FakeRay(seed, {"a1": 2, "b0": 1, "d0": 9}, stillborn=2)
-    said: list[str] = []
-    dispatch = _Dispatch(ray, JobQueue(groups), 3, 0, 2, said.append)
-    found = list(dispatch.run())
+class FakeTeam:
+    """A team of processes; how they end a job is in the job's name."""
+
+    def __init__(self, ray: FakeRay, number: int) -> None:
+        self.ray, self.number, self.is_dead = ray, number, False
+        self.task: Task | None = None
+
+    def start(self) -> list[Answer]:
+        content: list[Any] = [None] * self.ray.size
+        if self.ray.stillborn:
+            self.ray.stillborn -= 1
+            content[-1] = self.ray.exceptions.RayError("no memory")
+        return [Answer(self, answer) for answer in content]
+
+    def run(self, task: Task) -> list[Answer]:
+        assert not self.is_dead
+        assert self.task is None
+        self.task = task
+        name, fine = task.name, Outcome(task.name, "done")
+        content: list[Any] = [fine] * self.ray.size
+        if self.ray.deadly.get(name, 0) > 0:
+            self.ray.deadly[name] -= 1
+            content = ["never"] * (self.ray.size - 1) + [self.ray.exceptions.RayError("killed by signal 9")]
+        elif name == "b1":
+            content[0] = self.ray.exceptions.RayTaskError("a fault of ours")
+        elif name == "c0":
+            content[0] = Outcome(name, "failed", "CUDA error", is_device_lost=True)
+        elif name == "b3":
+            content = [Outcome(name, "failed", "no such picture")] * self.ray.size
+        elif name == "a2":
+            content = [Outcome(name, "busy", "in use")] + ["never"] * (self.ray.size - 1)
+        elif name == "b2" and task.attempt == 1 and self.ray.size > 1:
+            content = ["never"] * (self.ray.size - 1) + [Outcome(name, "failed", "alone")]
+        return [Answer(self, answer) for answer in content]
+
+    def kill(self) -> None:
+        assert not self.is_dead
+        self.is_dead = True
+        self.ray.alive -= 1
+        self.ray.killed += 1
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("seed", range(20))
+def test_deaths_are_followed_by_another_worker_and_at_last_by_a_sentence(seed: int, size: int, tmp_path: Path) -> None:
+    groups, said = tasks(3, 4, 2, 1, out=str(tmp_path)), []
+    ray = FakeRay(seed, {"a1": 2, "b0": 1, "d0": 9}, stillborn=2, size=size)
+    found = list(Dispatch(ray, JobQueue(groups), ray.make, 3, 2, said.append).run())
     assert Counter(outcome.name for outcome in found) == Counter(task.name for group in groups for task in group)
-    status = {outcome.name: outcome.status for outcome in found}
-    assert {name for name, word in status.items() if word == "failed"} == {"b1", "d0"}
-    (dead,) = (outcome for outcome in found if outcome.name == "d0")
-    assert "3 workers died with it" in dead.sentence
+    outcomes = {outcome.name: outcome for outcome in found}
+    assert {name for name, outcome in outcomes.items() if outcome.status == "failed"} == {"b1", "b3", "c0", "d0"}
+    assert outcomes["a2"].status == "busy"
+    assert "3 workers died with it" in outcomes["d0"].sentence
+    assert "a fault of ours" in outcomes["b1"].sentence
+    assert outcomes["b3"].sentence == "no such picture"
     assert (tmp_path / "x" / "error.txt").read_text().startswith("3 workers died with it")
     assert ray.most <= 3
-    assert sum("another goes on with it" in text for text in said) == 2 + 1 + 2
-    assert len(ray.killed) == 2 + 2 + 1 + 3 + 1
+    again = sum("another goes on with it" in text for text in said)
+    assert again == 2 + 1 + 2 + (size > 1), "a1, b0, d0, and b2, whose leader waited for one that had failed"
+    # Two that did not start, each death, the lost GPU, and the team whose others never heard that a2 was in use.
+    assert ray.killed == 2 + again + 1 + 1 + (size > 1)
 
 
 def test_workers_that_never_start_end_the_batch() -> None:
+    ray = FakeRay(0, {}, stillborn=99)
     with pytest.raises(ModelError, match="workers die before they have begun"):
-        list(_Dispatch(FakeRay(0, {}, stillborn=99), JobQueue(tasks(3)), 2, 0, 2, lambda text: None).run())
+        list(Dispatch(ray, JobQueue(tasks(3)), ray.make, 2, 2, lambda text: None).run())
 
 
 @pytest.mark.parametrize(
@@ -189,30 +203,44 @@ def test_without_ray_a_sentence_has_the_command(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("crew", "there", "wanted"),
+    ("crew", "size", "there", "wanted"),
     [
-        (Crew(None, None, None), {"CPU": 8.0}, (8, 0)),
-        (Crew(3, None, None), {"CPU": 8.0}, (3, 0)),
-        (Crew(3, None, None), {"CPU": 2.0}, (3, 0)),
-        (Crew(None, None, None), {"CPU": 8.0, "GPU": 4.0}, (4, 1)),
-        (Crew(None, None, 2), {"CPU": 64.0, "GPU": 8.0}, (4, 2)),
-        (Crew(None, None, 0), {"CPU": 8.0, "GPU": 4.0}, (8, 0)),
+        (Crew(None, None, None), 1, {"CPU": 8.0}, (8, 0)),
+        (Crew(3, None, None), 1, {"CPU": 8.0}, (3, 0)),
+        (Crew(3, None, None), 1, {"CPU": 2.0}, (3, 0)),
+        (Crew(None, None, None), 2, {"CPU": 9.0}, (4, 0)),
+        (Crew(None, None, None), 1, {"CPU": 8.0, "GPU": 4.0}, (4, 1)),
+        (Crew(None, None, None), 2, {"CPU": 8.0, "GPU": 5.0}, (2, 2)),
+        (Crew(None, None, 2), 1, {"CPU": 64.0, "GPU": 8.0}, (4, 2)),
+        (Crew(None, None, 0), 1, {"CPU": 8.0, "GPU": 4.0}, (8, 0)),
+        (Crew(5, "auto", None), 1, {"CPU": 8.0, "GPU": 4.0}, "5 workers of 1 GPU each were asked for, but .* 4 GPUs"),
+        (Crew(None, None, 8), 1, {"CPU": 8.0, "GPU": 4.0}, "as many as possible workers of 8 GPUs each .* 4 GPUs"),
         (
-            Crew(5, "auto", None),
-            {"CPU": 8.0, "GPU": 4.0},
-            "5 workers of 1 GPU each were asked for, but there are 4 GPUs",
+            Crew(9, "auto", None),
+            1,
+            {"CPU": 8.0},
+            "9 workers of 1 CPU core each were asked for, but there are 8 CPU cores",
         ),
-        (Crew(None, None, 8), {"CPU": 8.0, "GPU": 4.0}, "workers of 8 GPUs each were asked for, but there are 4 GPUs"),
-        (Crew(9, "auto", None), {"CPU": 8.0}, "9 workers of a CPU core each were asked for, but there are 8 CPU cores"),
-        (Crew(1, None, 1), {"CPU": 8.0}, "1 workers of 1 GPU each were asked for, but there are 0 GPUs"),
+        (Crew(1, None, 1), 1, {"CPU": 8.0}, "1 workers of 1 GPU each were asked for, but there are 0 GPUs"),
+        (Crew(1, None, 3), 2, {"CPU": 8.0, "GPU": 4.0}, "gpus_per_worker is 3, but jobs have context_parallel 2"),
     ],
 )
-def test_how_many_workers(crew: Crew, there: dict[str, float], wanted: Any) -> None:
+def test_how_many_workers(crew: Crew, size: int, there: dict[str, float], wanted: Any) -> None:
     if isinstance(wanted, str):
         with pytest.raises(ConfigError, match=wanted):
-            crew._fitted(there)
+            crew.fitted(size, there)
     else:
-        assert crew._fitted(there) == wanted
+        assert crew.fitted(size, there) == wanted
+
+
+def test_a_shared_network_needs_workers_of_one_size() -> None:
+    def task(name: str, count: int) -> Task:
+        return Task(name, EvaluateSceneConfig(context_parallel=count), "", "")
+
+    assert shared_by([]) == 1
+    assert shared_by([task("a", 1), task("b", 2), task("c", 2)]) == 2
+    with pytest.raises(ConfigError, match="job a has context_parallel 2 and job b 4"):
+        shared_by([task("a", 2), task("b", 4)])
 
 
 JOBS = """
