@@ -122,6 +122,7 @@ class Dispatch:
         others = [other for other, owner in self.underway.items() if owner is team]
         if answer is leading:
             self.leading[team.number] = leading = found
+        waiting: list[Any] = []
         if others and found is not None and found.status != "done":
             # Alone, no process gets further: what stopped one stops all, or they wait for it.
             here, waiting = self.ray.wait(others, num_returns=len(others), timeout=_PATIENCE)
@@ -129,16 +130,13 @@ class Dispatch:
                 raise self.ray.exceptions.RayError(f"a process of it failed: {found.sentence}")
             for other in others:
                 del self.underway[other]
-            if leading in here:
-                leading = self._answer(team, leading)
-            if waiting:
-                team.kill()
-            return leading, not waiting
-        if others or leading is None:
+            leading = self._answer(team, leading) if leading in here else leading
+        elif others or leading is None:
             return None, True
-        if leading.is_device_lost:
+        can_go_on = not waiting and not leading.is_device_lost
+        if not can_go_on:
             team.kill()
-        return leading, not leading.is_device_lost
+        return leading, can_go_on
 
     def _answer(self, team: Team, answer: Any) -> Outcome | None:
         try:
