@@ -163,6 +163,7 @@ def _follow(
     failed: dict[str, str] = {}
     try:
         overview.save()
+        note_resumable(overview.folder / INDEX, f"0 of {len(lengths)} jobs")
         for number, outcome in enumerate(outcomes, 1):
             if isolated:
                 bar.n += lengths[outcome.name]

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 from mvguide.commands.batch_job import Outcome, Task, write_error
 from mvguide.commands.speaking import Say
 from mvguide.errors import ModelError
+from mvguide.files.stopping import undisturbed
 
 _STARTS = 3  # teams in a row that may die before they have begun a job
+_POLL = 0.5  # seconds after which a signal is heeded
 _PATIENCE = 60.0  # seconds that processes of a shared network are given after one of them has stopped
 
 
@@ -95,7 +97,7 @@ class Dispatch:
         """Outcomes as they come, one for each job."""
         self._hand_out()
         while self.queue or any(team.task for team in self.underway.values()):
-            (answer,), _ = self.ray.wait(list(self.underway), num_returns=1)
+            answer = self._next_answer()
             team = self.underway[answer]
             is_alive = True
             try:
@@ -110,6 +112,13 @@ class Dispatch:
                 self.deaths, team.task = 0, None
                 self.idle.append(team)
             self._hand_out()
+
+    def _next_answer(self) -> Any:
+        while True:
+            with undisturbed():  # the engine turns what a signal raises into Ctrl-C, whichever it was
+                ready, _ = self.ray.wait(list(self.underway), num_returns=1, timeout=_POLL)
+            if ready:
+                return ready[0]
 
     def _take(self, team: Team, answer: Any) -> tuple[Outcome | None, bool]:
         """An answer of a team: the leader's outcome, once all have answered, and whether the team can go on.
