@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from mvguide.config.batch_options import BatchConfig
 from mvguide.config.score_options import EvaluateSceneConfig
 from mvguide.errors import ConfigError, ModelError
 from mvguide.evaluation.overview import read_entry
+from mvguide.pipeline.latents import load_latents
+from tests.backbones.tiny_families import HEIGHT, PROMPT, WIDTH
 from tests.commands.test_batch import files_of, rows, strays
 from tests.evaluation.test_overview import check_page
 
@@ -323,3 +326,28 @@ def test_a_crew_that_is_terminated_leaves_no_process_and_goes_on(
     settings = json.loads(Path("out/hall_seed0/report.json").read_text())["settings"]
     assert settings["threads"] == 1
     assert strays(Path("out")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SLOW, reason="starts Ray, which takes a minute: set MVGUIDE_SLOW=1")
+def test_processes_of_a_worker_share_a_network(
+    tiny_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shared = f"model: {tiny_folder('wan21')}, device: cpu, steps: 2, num_frames: 9, save_latents: true, scene: marbles"
+    text = f"shared: {{{shared}, width: {WIDTH}, height: {HEIGHT}, prompt: {PROMPT!r}"
+    Path("alone.yaml").write_text(f"{text}}}\ngrid: {{seed: [0, 1]}}\n")
+    assert main(["batch", "alone.yaml", "--out", "alone", "--quiet"]) == 0
+    jobs = f"{text}, context_parallel: 2}}\njobs: [{{}}, {{width: 48, height: 16, name: uneven}}]\ngrid: {{seed: [0, 1]}}\n"
+    Path("jobs.yaml").write_text(jobs)
+    assert main(["batch", "jobs.yaml", "--out", "out"]) == 2, "one process shares with nobody"
+    command = [sys.executable, "-m", "mvguide", "batch", "jobs.yaml", "--out", "out", "--workers", "1", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 1, done.stderr
+    assert {name: row["status"] for name, row in rows().items()} == {
+        "seed0": "done", "seed1": "done", "uneven_seed0": "failed", "uneven_seed1": "failed",
+    }, done.stderr  # fmt: skip
+    assert "2 processes cannot share" in Path("out/uneven_seed0/error.txt").read_text()
+    for name in ("seed0", "seed1"):
+        found, expected = (load_latents(Path(out, name, "latents.safetensors"))[0].latents for out in ("out", "alone"))
+        assert float((found - expected).abs().max()) < 1e-4
