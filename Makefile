@@ -44,7 +44,7 @@ format: install
 
 bench: install
 	# A process for each: what one leaves in memory must not slow the next.
-	for name in search warp loop preview post; do $(BIN)/python -m tools.bench $$name --out out/bench_$$name.json || exit 1; done
+	for name in search warp loop preview post batch workers; do $(BIN)/python -m tools.bench $$name --out out/bench_$$name.json || exit 1; done
 
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.fuzz --cases 20000

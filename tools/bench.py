@@ -1,6 +1,6 @@
 """Figures of speed, each against a plain program written here, in one run on one machine.
 
-    make bench        # or: python -m tools.bench search|warp|loop|preview|post --out out/bench.json
+    make bench        # or: python -m tools.bench search|warp|loop|preview|post|batch|workers --out out/bench.json
 
 Ratios are medians over pairs of runs made in turn, so that a machine whose speed drifts does not favour either side.
 """
@@ -9,13 +9,22 @@ import argparse
 import json
 from pathlib import Path
 
+from tools.speed.batch import bench_batch, bench_workers
 from tools.speed.loop import bench_loop
 from tools.speed.post import bench_post
 from tools.speed.preview import bench_preview
 from tools.speed.search import bench_search
 from tools.speed.warp import bench_warp
 
-BENCHES = {"search": bench_search, "warp": bench_warp, "loop": bench_loop, "preview": bench_preview, "post": bench_post}
+BENCHES = {
+    "search": bench_search,
+    "warp": bench_warp,
+    "loop": bench_loop,
+    "preview": bench_preview,
+    "post": bench_post,
+    "batch": bench_batch,
+    "workers": bench_workers,
+}
 
 
 def main() -> None:
