@@ -32,10 +32,14 @@ SMALL = ["--num_frames", "4", "--width", "32", "--height", "32", "--quiet"]
 SCENE = ["--scene", "marbles"]
 TRUTH = "TRUTH"
 """Stands for a folder with the true frames, in the words of a case."""
-KEPT = {CHECKPOINT, "calibration.npz"}
+BATCH, OLDER_BATCH = "BATCH", "OLDER_BATCH"
+"""Stand for config files of a batch: two manifests with the same jobs' names."""
+KEPT = {CHECKPOINT, "calibration.npz", "begun.json"}
 """What an unfinished run may leave for the next one, beside a whole result or none."""
+GROWING = {"index.html", "results.csv"}
+"""What shows how far a batch is."""
 
-_TIMES = ("seconds", "resumed_after", "resume", "peak_memory_mib")
+_TIMES = ("run", "seconds", "resumed_after", "resume", "peak_memory_mib")
 """Of a report: what may differ between an unbroken run and one that was stopped."""
 _TIMES_ON_PAGE = re.compile(rb"\d+\.\d\d s\b|<tr><th>resumed after</th>.*?</tr>")
 _LATEST = 0.9
@@ -45,6 +49,7 @@ _PRELOADED = [
         "mvguide.commands.rendering",
         "mvguide.commands.scoring",
         "mvguide.commands.previewing",
+        "mvguide.commands.batch",
         "mvguide.config.parsing",
     ),
     *("diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion", "matplotlib.figure"),
@@ -85,6 +90,13 @@ CASES = {
         kills=12,
     ),
     "preview": Case(["preview", *SCENE, *SMALL], ["--num_frames", "3"], kills=8),
+    "batch": Case(
+        ["batch", "--config", BATCH, "--checkpoint_every", "1", "--quiet"],
+        ["--config", OLDER_BATCH],
+        ["--resume"],
+        parts=["marbles", "hall", "blocks"],
+        kills=20,
+    ),
 }
 """A command that is added here is attacked as the others are."""
 
@@ -123,14 +135,27 @@ class Range:
         truth.mkdir()
         for index, frame in enumerate(read_video(packaged_scene("marbles").truth, 4)):
             write_png(truth / f"{index:04d}.png", frame)
-        self.words = [str(truth) if word == TRUTH else word for word in case.words]
+        self.files = {TRUTH: truth, BATCH: self._batch(0), OLDER_BATCH: self._batch(1)}
+        self.words = self._with_files(case.words)
         self.older, self.newer = folder / "older", folder / "newer"
-        for place, words in ((self.older, case.older), (self.newer, [])):
+        for place, words in ((self.older, self._with_files(case.older)), (self.newer, [])):
             place.mkdir()
             code, self.seconds = self.run(place, words)
             if code:
                 raise SystemExit(f"the command fails by itself: {self.log.read_text()}")
         self.whole = {"older": self._read(self.older / "out"), "newer": self._read(self.newer / "out")}
+
+    def _with_files(self, words: Sequence[str]) -> list[str]:
+        return [str(self.files.get(word, word)) for word in words]
+
+    def _batch(self, seed: int) -> Path:
+        """A config file of a batch with three jobs."""
+        shared = {"seed": seed, "steps": 6, "num_frames": 3, "width": 32, "height": 32, "device": "cpu"}
+        manifest = {"shared": shared, "grid": {"scene": ["marbles", "hall", "blocks"]}}
+        file, config = self.folder / f"jobs_{seed}.yaml", self.folder / f"batch_{seed}.yaml"
+        file.write_text(json.dumps(manifest))
+        config.write_text(json.dumps({"manifest": str(file)}))
+        return config
 
     def run(self, place: Path, words: Sequence[str], number: int = 0, after: float = 0) -> tuple[int, float]:
         """Run the command in a folder and send it a signal after some seconds. Returns exit code and seconds."""
@@ -207,6 +232,7 @@ class Range:
 
     def _read(self, out: Path, without: set[str] = frozenset()) -> Contents:  # type: ignore[assignment]
         """Files of a result, without what may differ between two runs."""
+        without = {*without, *GROWING}
         names = [str(file.relative_to(out)) for file in out.rglob("*") if file.is_file() and file.name not in without]
         return {name: _content(out / name) for name in names if not f"/{name}".count("/.")}
 

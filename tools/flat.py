@@ -5,6 +5,7 @@ tenth more memory, or leaves more open files or threads.
 """
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -15,12 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from mvguide.cli import main as mvguide
-from mvguide.geometry.trajectory import orbit
-from mvguide.pipeline.pipeline import MultiViewPipeline
-from mvguide.scenes import packaged_scene
 
 MOST = 1.1
 """Times the memory of a tenth of the work that all of it may take."""
@@ -33,13 +29,11 @@ def preview(count: int, folder: Path) -> None:
 
 
 def jobs(count: int, folder: Path) -> None:
-    """Render and write so many videos of two frames, one after the other, with one model."""
-    view, _ = packaged_scene("marbles").load(2)
-    pipe = MultiViewPipeline.from_pretrained("tiny")
-    for number in range(count):
-        trajectory = orbit(view.camera, 2, target_depth=view.median_depth, degrees=1 + number % 7)
-        generator = torch.Generator().manual_seed(number)
-        pipe([view], trajectory, size=(32, 32), schedule=1, generator=generator).save(folder / "out")
+    """Render and write so many videos of two frames, as a batch in one process."""
+    grid = {"seed": list(range(-(-count // 7))), "trajectory.degrees": list(range(1, min(7, count) + 1))}
+    shared = {"scene": "marbles", "trajectory": "orbit", "steps": 1, "num_frames": 2, "width": 32, "height": 32}
+    (folder / "jobs.yaml").write_text(json.dumps({"shared": shared, "grid": grid}))
+    assert mvguide(["batch", str(folder / "jobs.yaml"), "--out", str(folder / "out"), "--quiet"]) == 0
 
 
 WORKS: dict[str, tuple[Callable[[int, Path], None], int]] = {"preview": (preview, 1000), "jobs": (jobs, 300)}

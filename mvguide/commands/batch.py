@@ -1,8 +1,9 @@
 """``mvguide batch``: many renders, in this process or by workers."""
 
+import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from mvguide.commands.speaking import JobBar, Say, at_least_one, progress_bar, s
 from mvguide.commands.workers import Crew, shared_by
 from mvguide.config.batch_options import BatchConfig
 from mvguide.config.manifest import BatchJob, Manifest, read_manifest
-from mvguide.errors import BatchError, ConfigError, ModelError, MvguideError
+from mvguide.errors import BatchError, ConfigError, InUseError, ModelError, MvguideError
 from mvguide.evaluation.overview import ERROR, INDEX, TABLE, Overview
 from mvguide.files.atomic import check_writable, claim_folder
 from mvguide.files.stopping import note_resumable
@@ -38,7 +39,9 @@ def batch(config: BatchConfig) -> None:
     crew = Crew.of(config)
     manifest = read_manifest(config.manifest)
     jobs, part = take_shard(manifest.jobs, config.shard)
-    out = check_writable(config.out, folder=True).absolute()
+    out = check_writable(config.out, folder=True)
+    if crew is not None:  # workers have other working folders
+        out = out.absolute()
     with claim_folder(out if part is None else out / f"shard_{part}"):
         _batch(config, crew, manifest, jobs, out)
 
@@ -74,6 +77,7 @@ def _batch(config: BatchConfig, crew: Crew | None, manifest: Manifest, jobs: Seq
         if len(waiting) < len(tasks):
             say(f"{len(tasks) - len(waiting)} of {len(tasks)} jobs are done already")
         out.mkdir(parents=True, exist_ok=True)
+        _tidy(out, [task.name for task in tasks])
         own = {job.name: job.own for job in manifest.jobs}
         overview = Overview(out, manifest.path.name, manifest.shared, own, {job.name for job in jobs})
         bar.reset(sum(lengths.values()))
@@ -89,6 +93,14 @@ def _batch(config: BatchConfig, crew: Crew | None, manifest: Manifest, jobs: Seq
         listed = [f"\n  {name}: {sentence}" for name, sentence in list(failed.items())[:_MOST_LISTED]]
         more = f"\n  and {len(failed) - _MOST_LISTED} more" if len(failed) > _MOST_LISTED else ""
         raise BatchError(f"{len(failed)} of {len(tasks)} jobs failed; {ERROR} in their folders{''.join(listed)}{more}")
+
+
+def _tidy(out: Path, names: Collection[str]) -> None:
+    """Remove what killed runs left of jobs, also of those that are done and skipped."""
+    found = (re.fullmatch(r"\.(.+?)\.(?:lock|[0-9a-f]{8}\..+)", name) for name in os.listdir(out))  # noqa: PTH208
+    for name in {match[1] for match in found if match} & set(names):
+        with suppress(InUseError), claim_folder(out / name):
+            pass
 
 
 def _tasks(config: BatchConfig, manifest: Manifest, jobs: Sequence[BatchJob], out: Path) -> list[Task]:

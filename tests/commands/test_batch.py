@@ -369,7 +369,7 @@ with claim_folder("out/hall"):
         assert other.stdout is not None
         other.stdout.readline()
         assert run(text) == 0
-        assert f"hall: busy: output folder {Path.cwd()}/out/hall is in use by another run" in capsys.readouterr().err
+        assert "hall: busy: output folder out/hall is in use by another run" in capsys.readouterr().err
         assert {name: row["status"] for name, row in rows().items()} == {"hall": "waiting", "marbles": "done"}
     finally:
         other.kill()
@@ -397,6 +397,17 @@ def test_shards_are_the_whole_in_one_folder() -> None:
     assert run(text, "--resume", "--quiet") == 0
     assert strays(Path("out")) == []
     assert sorted(path.name for path in Path("out").iterdir() if path.is_file()) == ["index.html", "results.csv"]
+
+
+def test_what_a_killed_run_left_of_a_job_that_is_done_goes_with_the_next() -> None:
+    text = "grid: {scene: [hall, marbles]}"
+    assert run(text, "--quiet") == 0
+    for name in (".hall.lock", ".index.lock", ".hall.0123abcd.partial/images/0000.png", ".marbles.0123abcd.old/a"):
+        Path("out", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("out", name).touch()
+    Path("out/.mine").touch()
+    assert run(text, "--resume", "--quiet") == 0
+    assert strays(Path("out")) == [".mine"]
 
 
 def test_a_batch_that_is_terminated_says_how_to_go_on(tmp_path: Path) -> None:
