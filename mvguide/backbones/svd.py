@@ -202,8 +202,11 @@ class SvdBackbone(FrameByFrame):
         Raises:
             NumericalError: a chunk that is not finite in float32 either.
         """
-        video = [self._decode_chunk(part) for part in x.split(chunk, dim=1)]
-        return self._processor.denormalize(torch.cat(video)).clamp(0, 1)
+        height, width = (side * self.vae_scale_factor for side in x.shape[-2:])
+        video = torch.empty(x.shape[1], 3, height, width)  # once: a long video has no room for copies
+        for part, room in zip(x.split(chunk, dim=1), video.split(chunk), strict=True):
+            room.copy_(self._processor.denormalize(self._decode_chunk(part)).clamp(0, 1))
+        return video
 
     def decode_bytes(self, height: int, width: int) -> float:
         """Bytes that decoding takes for each frame of a chunk: four feature maps of the widest block at full size.

@@ -11,6 +11,8 @@ from mvguide.geometry.masks import cell_means, covered, hole_ramp
 from mvguide.guidance.targets import MaskOptions
 from mvguide.views.warps import Warps
 
+BLOCK = 32
+"""Frames whose holes are filled at a time; there may be hundreds."""
 CELL_COVERAGE = 0.5
 """With a hard mask, a latent cell is guided when at least this share of its pixels is seen; the rest is filled.
 
@@ -24,7 +26,23 @@ def fill_holes(warps: Warps) -> Tensor:
     Holes are filled before encoding, because a black hole would bleed into neighbouring latent cells; the mask keeps
     cells that are mostly invented out of the guidance. What a move uncovers mostly continues what lies behind.
     """
-    return push_pull_fill(warps.image, warps.visible, warps.depth)
+    blocks = (warps[first : first + BLOCK] for first in range(0, len(warps.image), BLOCK))
+    return torch.cat([push_pull_fill(block.image, block.visible, block.depth) for block in blocks])
+
+
+def encode_warps(backbone: Backbone, warps: Warps, chunk: int | None) -> Tensor:
+    """The warps with their holes filled, as latents ``[L, C, h, w]``; a block at a time where the VAE allows it.
+
+    Args:
+        backbone: the model.
+        warps: F frames.
+        chunk: see :func:`mvguide.backbones.chunks.encode_frames`.
+    """
+    if backbone.grid.ratio > 1:  # what precedes a frame changes its latents
+        return encode_frames(backbone, fill_holes(warps), chunk)
+    size = BLOCK * (chunk or 1)  # so that chunks are cut as they are in one piece
+    blocks = (warps[first : first + size] for first in range(0, len(warps.image), size))
+    return torch.cat([encode_frames(backbone, fill_holes(block), chunk) for block in blocks])
 
 
 def encode_each(backbone: Backbone, pictures: Tensor, chunk: int | None = None) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones.base import Backbone, Conditioning, ConditioningOptions
-from mvguide.backbones.chunks import encode_frames
 from mvguide.diffusion.denoiser import Denoiser
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.windows import LongOptions, Window, WindowDenoiser, spread_frames
@@ -19,7 +18,7 @@ from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
 from mvguide.guidance.targets import MaskOptions, Targets
 from mvguide.memory import enough_memory
-from mvguide.pipeline.encoding import cell_weights, fill_holes
+from mvguide.pipeline.encoding import cell_weights, encode_warps
 from mvguide.tables.rules import RuleName
 from mvguide.tables.search import search_hypers
 from mvguide.tables.table import LambdaTable
