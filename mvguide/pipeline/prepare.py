@@ -243,7 +243,7 @@ class Context(WarpedPath):
         """Encoded warps ``[L, C, h, w]`` on the model's device; encoded when first asked for."""
         if self.chunk not in self.encoded:
             with timed(self.seconds, "encode"):
-                latents = encode_frames(self.backbone, fill_holes(self.target_warps), self.chunk)
+                latents = encode_warps(self.backbone, self.target_warps, self.chunk)
             self.encoded[self.chunk] = latents.to(self.backbone.device)
         return self.encoded[self.chunk]
 

@@ -36,7 +36,7 @@ def test_a_window_of_the_users_own(tmp_path: Path) -> None:
     [
         (["--window", "1"], "window is 1; it is a number of frames, at least 2"),
         (["--window_overlap", "0.7"], "window_overlap is 0.7; it is a share of a window, between 0 and 0.5"),
-        (["--scene", "film", "--long", "anchors"], "anchors fill in what stands still"),
+        (["--scene", "video", "--long", "anchors"], "anchors fill in what stands still"),
     ],
 )
 def test_bad_input_is_one_sentence(

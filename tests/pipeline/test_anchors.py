@@ -25,9 +25,7 @@ def path(scene: LongScene) -> WarpedPath:
 
 
 def some(path: WarpedPath, numbers: list[int]) -> WarpedPath:
-    return WarpedPath(
-        views=path.views, trajectory=path.trajectory[numbers], moments=None, warps=path.warps[numbers]
-    )
+    return WarpedPath(views=path.views, trajectory=path.trajectory[numbers], moments=None, warps=path.warps[numbers])
 
 
 @pytest.fixture(scope="module")
