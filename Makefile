@@ -1,6 +1,7 @@
 # make demo   installs what running needs into .venv, and renders a packaged scene on the CPU
 # make test   installs the development tools as well, and runs the tests
 # make check  format, lint, types, tests: what CI runs
+# make check-browser  the tests that drive a browser; they need Chromium (Debian: apt-get install chromium)
 # make bench  figures of speed
 # make faults commands killed and stopped at random moments, and disks that are full at every write
 # make flat   memory of ten times the work against that of a tenth
@@ -13,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
 
 INSTALL = $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: install demo test check format bench faults flat fuzz
+.PHONY: install demo test check check-browser format bench faults flat fuzz
 
 install: .venv/installed
 
@@ -37,6 +38,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(PYTEST)
+
+check-browser: install
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m browser
 
 format: install
 	$(BIN)/ruff format .
