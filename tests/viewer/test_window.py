@@ -188,10 +188,17 @@ def test_nothing_is_shared_outside(viewer: Viewer) -> None:
 
 def test_ctrl_c_ends_it_well(tmp_path: Path) -> None:
     words = ["view", "marbles", "--num_frames", "2", "--width", "32", "--height", "32", "--port", "0"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "mvguide", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    ) as process:  # fmt: skip
+    # Tests that run in the background ignore Ctrl-C, and so would their children.
+    start = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('mvguide')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    try:
         assert process.stderr is not None
         said = ""
         while "open http://127.0.0.1:" not in said:
@@ -199,5 +206,7 @@ def test_ctrl_c_ends_it_well(tmp_path: Path) -> None:
             assert said, "it ended by itself"
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
-        assert process.returncode == 0
-        assert out == "", "viser's own words are kept back"
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert out == "", "viser's own words are kept back"
