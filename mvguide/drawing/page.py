@@ -8,6 +8,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 70rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 img, video { max-width: 100%; height: auto; background: #8882 }
+video { min-width: min(100%, 40rem) }
 figure { margin: 1rem 0 } figcaption { opacity: .8 }
 table { border-collapse: collapse } th, td { text-align: left; padding: .2rem .9rem .2rem 0; vertical-align: top }
 thead th { border-bottom: 1px solid #888 }

@@ -78,4 +78,4 @@ def html_columns(rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) ->
 
 
 def _html(column: str, value: Any) -> str:
-    return value if isinstance(value, page.Markup) else cell(column, value)
+    return value if isinstance(value, page.Markup) else cell(column, value).replace(" %", "\u00a0%")

@@ -49,7 +49,7 @@ def evaluation_page(evaluation: "Evaluation", document: Mapping[str, Any], resul
     in_time = html_columns(document["rows"], [*TEMPORAL, "registered", *CAMERA_FIGURES])
     if in_time:
         parts += [page.heading("Over time"), in_time]
-    parts += [page.heading("Errors"), page.image("errors.png", "the truth, and each video with its error", ERRORS)]
+    parts += [page.heading("Errors"), page.image("errors.png", "the truth, and each video with its error")]
     for name, frames in document["per_frame"].items():
         numbered = {}
         for row in frames:

@@ -16,16 +16,26 @@ from mvguide.views.view import resize_image
 ORANGE, BLUE, GREEN = (240, 140, 30), (60, 120, 216), (40, 160, 90)
 _SMALLEST, _LARGEST = 256, 1024
 """Pixels along the longer side: smaller images are enlarged for the browser, larger ones reduced."""
+OF_VIEW = 400
+"""Pixels along the longer side of the images of views, of which there may be hundreds."""
 
 Colour = tuple[int, int, int]
 
 
-def pixels_of(picture: Tensor) -> np.ndarray:
-    """An image ``[3, H, W]``, or grey ``[1, H, W]``, in [0, 1] as uint8 ``[H, W, 3]`` of 256 to 1024 a side."""
-    longest = max(picture.shape[-2:])
-    colour = picture.expand(3, -1, -1)
-    if longest > _LARGEST:
-        height, width = (max(1, round(side * _LARGEST / longest)) for side in picture.shape[-2:])
+def pixels_of(image: Tensor, largest: int = _LARGEST) -> np.ndarray:
+    """An image for the browser, its longer side between 256 and ``largest`` pixels.
+
+    Args:
+        image: ``[3, H, W]``, or grey ``[1, H, W]``, in [0, 1].
+        largest: pixels, at least 256.
+
+    Returns:
+        uint8 ``[H', W', 3]``.
+    """
+    longest = max(image.shape[-2:])
+    colour = image.expand(3, -1, -1)
+    if longest > largest:
+        height, width = (max(1, round(side * largest / longest)) for side in image.shape[-2:])
         colour = resize_image(colour, width, height)
     return as_pixels(enlarge(colour, whole_scale(colour.shape[-1], colour.shape[-2], _SMALLEST)))
 

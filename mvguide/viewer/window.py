@@ -14,14 +14,14 @@ from mvguide.drawing.error_pictures import BRIGHTEST, heat
 from mvguide.errors import MvguideError
 from mvguide.viewer.key_panel import KeyPanel
 from mvguide.viewer.keys import KeyCameras
-from mvguide.viewer.nodes import BLUE, ORANGE, draw_frustum, draw_line, look_through, move_node, pixels_of
+from mvguide.viewer.nodes import BLUE, OF_VIEW, ORANGE, draw_frustum, draw_line, look_through, move_node, pixels_of
 from mvguide.viewer.server import start_server, stop_server
 from mvguide.viewer.shown import Shown
 
 _MOST_FRUSTA = 200
 """Of a longer path so many cameras are drawn, spread evenly."""
-_OF_VIEW, _OF_PATH = 0.16, 0.06
-"""Depth of the frusta of views and of the path, in the scene's usual depth."""
+_OF_VIEW, _OF_KEY, _OF_PATH = 0.16, 0.1, 0.06
+"""Depth of the frusta of views, key cameras and the path, in the scene's usual depth."""
 
 
 class Viewer:
@@ -44,7 +44,7 @@ class Viewer:
         self.server = start_server(port, f"mvguide view: {shown.title}")
         self._draw_scene()
         self._add_frame_panel()
-        self.keys = KeyPanel(self.server, keys, out, self.depth * _OF_VIEW, self.guarded)
+        self.keys = KeyPanel(self.server, keys, out, self.depth * _OF_KEY, self.guarded)
         self._add_scene_panel()
         self.show_frame()
 
@@ -98,8 +98,10 @@ class Viewer:
         camera.look_at, camera.up = centre + self.depth * forward, up
         camera.near, camera.far = 1e-3 * self.depth, 1e3 * self.depth
         self.views = [
-            draw_frustum(server, f"/views/{k}", view.camera, ORANGE, self.depth * _OF_VIEW, pixels_of(view.image))
-            for k, view in enumerate(shown.views)
+            draw_frustum(
+                server, f"/views/{k}", one.camera, ORANGE, self.depth * _OF_VIEW, pixels_of(one.image, OF_VIEW)
+            )
+            for k, one in enumerate(shown.views)
         ]
         numbers = np.unique(np.linspace(0, len(shown.trajectory) - 1, _MOST_FRUSTA).round().astype(int)).tolist()
         self.path = [

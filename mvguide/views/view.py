@@ -273,7 +273,9 @@ def scene_points(views: Sequence[View], count: int) -> tuple[Tensor, Tensor]:
         depth = view.scene_depth
         rows, columns = depth.valid.nonzero(as_tuple=True)
         step = max(1, -(-len(rows) * len(views) // count))
-        rows, columns = rows[::step], columns[::step]
+        # Each row is shifted against the one above: otherwise whole columns are left out where the width is a multiple.
+        picked = (columns + round(0.618 * step) * rows) % step == 0
+        rows, columns = rows[picked], columns[picked]
         pixels = view.camera.pixel_grid()[rows, columns]
         points.append(view.camera.unproject(pixels, depth.values[rows, columns].double()))
         colours.append(view.image[:, rows, columns].T)

@@ -92,8 +92,8 @@ def drag(page: Any, start: tuple[float, float], by: tuple[float, float]) -> None
 
 
 def open_config(tmp_path: Path, scene: str, **more: Any) -> ViewConfig:
-    out = str(tmp_path / "path.json")
-    return load_settings(ViewConfig, scene=scene, port=0, out=out, points=20_000, quiet=True, **more)
+    given = {"points": 20_000, "port": 0, "out": str(tmp_path / "path.json"), "quiet": True}
+    return load_settings(ViewConfig, scene=scene, **{**given, **more})
 
 
 def test_a_path_is_placed_saved_rendered_and_looked_at(tmp_path: Path) -> None:
@@ -161,11 +161,17 @@ def test_a_path_is_placed_saved_rendered_and_looked_at(tmp_path: Path) -> None:
 
 def test_the_picture_of_the_documentation(tmp_path: Path) -> None:
     """With MVGUIDE_SCREENSHOTS=1 it replaces the one in docs/images."""
-    with open_viewer(open_config(tmp_path, "two_views")) as viewer, chromium_page(viewer.address) as page:
+    config = open_config(tmp_path, "marbles", points=100_000)
+    with open_viewer(config) as viewer, chromium_page(viewer.address) as page:
         wait_for(shows(page, pixels_of(viewer.shown.frames["warp"][0])), "the first frame")
-        page.get_by_role("slider").first.press("ArrowRight")
-        for frame in (3, 7):
-            viewer.keys.add(viewer.shown.trajectory[frame].camera_to_world)
+        number = page.locator("input[inputmode=decimal]").first
+        number.fill("5")
+        number.press("Enter")
+        wait_for(shows(page, pixels_of(viewer.shown.frames["warp"][5])), "frame 5")
+        for frame, away in ((3, (-0.9, -0.3, 0.3)), (7, (-2.4, -0.2, 0.3))):
+            pose = viewer.shown.trajectory[frame].camera_to_world.double()
+            pose[:3, 3] += torch.tensor(away, dtype=torch.float64)
+            viewer.keys.add(pose)
         page.get_by_text("Software WebGL").locator("xpath=../..").locator("button").click()
         page.wait_for_timeout(2000)
         file = tmp_path / "viewer.png"
@@ -174,6 +180,6 @@ def test_the_picture_of_the_documentation(tmp_path: Path) -> None:
         scene = pixels[:, :900]
         assert (np.abs(scene - 255).sum(-1) > 60).mean() > 0.1, "points and cameras are drawn"
         for colour in ((240, 140, 30), (60, 120, 216), (40, 160, 90)):
-            assert (np.abs(scene - colour).sum(-1) < 60).sum() > 50, "views, path and keys"
+            assert (np.abs(scene - colour).sum(-1) < 75).sum() > 50, "views, path and keys"
     if os.environ.get("MVGUIDE_SCREENSHOTS") == "1":
         Image.open(file).convert("RGB").quantize(128).save(ROOT / "docs" / "images" / "viewer.png")

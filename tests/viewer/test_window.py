@@ -20,7 +20,7 @@ from mvguide.commands.viewing import open_viewer
 from mvguide.config.parsing import load_settings
 from mvguide.config.view_options import ViewConfig
 from mvguide.errors import InputError
-from mvguide.viewer.nodes import look_through, pose_of
+from mvguide.viewer.nodes import look_through, pixels_of, pose_of
 from mvguide.viewer.window import Viewer
 
 pytest.importorskip("viser")
@@ -61,6 +61,26 @@ def test_the_slider_moves_the_frame_and_its_image(viewer: Viewer) -> None:
     assert np.array_equal(viewer.image.image[::8, ::8, 0], mask), "enlarged by whole pixels"
     viewer.in_scene.value = False
     assert viewer.frame.image is None
+
+
+def test_of_a_long_path_some_cameras_are_drawn_and_all_frames_shown(tmp_path: Path) -> None:
+    small = {**QUICK, "width": 16, "height": 16, "num_frames": 260}
+    with open_viewer(load_settings(ViewConfig, scene="marbles", out=str(tmp_path / "path.json"), **small)) as viewer:
+        drawn = names(viewer, "/path")
+        assert len(drawn) == 201
+        assert {"/path/0", "/path/259", "/path/line"} <= set(drawn)
+        assert viewer.slider.max == 259
+        viewer.slider.value = 258
+        torch.testing.assert_close(pose_of(viewer.frame), viewer.shown.trajectory[258].camera_to_world.double())
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((20, 30), (180, 270)), ((300, 200), (300, 200)), ((64, 2048), (32, 1024))]
+)
+def test_images_have_a_useful_size(size: tuple[int, int], shown: tuple[int, int]) -> None:
+    assert pixels_of(torch.rand(3, *size)).shape == (*shown, 3)
+    smaller = tuple(min(side, side * 512 // max(shown)) for side in shown)
+    assert pixels_of(torch.rand(1, *size), 512).shape[:2] == smaller
 
 
 def test_points_are_coloured_on_request(viewer: Viewer) -> None:
@@ -189,7 +209,10 @@ def test_nothing_is_shared_outside(viewer: Viewer) -> None:
 def test_ctrl_c_ends_it_well(tmp_path: Path) -> None:
     words = ["view", "marbles", "--num_frames", "2", "--width", "32", "--height", "32", "--port", "0"]
     # Tests that run in the background ignore Ctrl-C, and so would their children.
-    start = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('mvguide')"
+    start = (
+        "import signal, sys; from mvguide.cli import main; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", start, *words],
         stderr=subprocess.PIPE,

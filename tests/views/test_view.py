@@ -10,7 +10,7 @@ from PIL import Image
 from mvguide.depth.maps import Depth
 from mvguide.errors import InputError
 from mvguide.geometry.camera import Camera
-from mvguide.views.view import View, fit_camera, unfit_camera
+from mvguide.views.view import View, fit_camera, scene_points, unfit_camera
 
 
 def view(width: int = 60, height: int = 40) -> View:
@@ -85,3 +85,20 @@ def test_sizes_must_agree() -> None:
         View(good.image[:, :-1], good.camera, good.depth)
     with pytest.raises(InputError, match="has depth"):
         View(good.image, good.camera, view(50, 40).depth)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 7, 8, 12])
+def test_points_are_picked_evenly_in_both_directions(step: int) -> None:
+    width, height = 48, 36
+    depth = Depth(torch.ones(height, width), torch.ones(height, width, dtype=torch.bool), True)
+    camera = Camera.from_fov(60, width, height)
+    view = View(torch.rand(3, height, width), camera, depth)
+    points, colours = scene_points([view, view], -(-2 * width * height // step))
+    points, colours = points[: len(points) // 2], colours[: len(colours) // 2]
+    assert len(points) == pytest.approx(width * height / step, rel=0.03)
+    pixels, _ = camera.project(points)
+    columns, rows = pixels.floor().long().unbind(-1)
+    torch.testing.assert_close(colours, view.image[:, rows, columns].T)
+    for places, size in ((columns, width), (rows, height)):
+        filled = torch.bincount(places // 4, minlength=size // 4)
+        assert filled.min() > 0.5 * len(points) / len(filled), "nothing is left out"
