@@ -5,6 +5,7 @@
 # make bench  figures of speed
 # make faults commands killed and stopped at random moments, and disks that are full at every write
 # make flat   memory of ten times the work against that of a tenth
+# make docs   builds the documentation site into out/site, without a network; warnings are errors
 # make fuzz   20 000 damaged files for every reader, in about ten minutes
 
 PYTHON ?= python3.11
@@ -14,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
 
 INSTALL = $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: install demo test check check-browser format bench faults flat fuzz
+.PHONY: install demo test check check-browser format bench faults flat fuzz docs
 
 install: .venv/installed
 
@@ -59,3 +60,6 @@ faults: install
 
 flat: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.flat
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f tools/site/mkdocs.yml

@@ -33,10 +33,14 @@ class ConditioningOptions:
         motion_bucket_id: amount of motion that the model was conditioned on; None = the model's own default.
         fps: frames per second, as the model is conditioned on it.
         noise_aug_strength: noise added to the conditioning image.
-        cfg_min, cfg_max: classifier-free guidance of the first and the last frame, linear between; 1 = off, None =
-            the model's own default.
+        cfg_min: classifier-free guidance of the first frame, linear to the last; 1 = off, None = the model's own.
+        cfg_max: classifier-free guidance of the last frame.
         cfg_chunked: evaluate the conditional and the unconditional half one after the other: the same result with about
             half the memory of activations.
+        prompt: text of what the video shows, for models that read text.
+        negative_prompt: text of what it should not show.
+        embedded_guidance: guidance scale that a distilled model takes as an input.
+        warp_condition: give the warped video to a model that takes one natively.
     """
 
     num_frames: int

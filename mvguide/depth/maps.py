@@ -188,8 +188,9 @@ def _check_stereo(
     """Whether the disparity is that of a stereo pair; refuses half of the numbers that it needs."""
     if baseline is None and focal is None:
         if kind == "disparity" and (unit != 1 or offset != 0):
+            given = f"depth_unit is {unit:g}" if unit != 1 else f"depth_offset is {offset:g}"
             raise InputError(
-                f"depth_unit is {unit:g}, but relative inverse depth has no unit; leave it out and give median_depth, "
+                f"{given}, but relative inverse depth has no unit; leave it out and give median_depth, "
                 "or for stereo give baseline and focal"
             )
         return False

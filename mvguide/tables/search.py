@@ -35,7 +35,9 @@ class SearchResult:
 
     Args:
         table: the weights.
-        v1, v2, v3: the parameters.
+        v1: the weight of the regulariser.
+        v2: the error of the model.
+        v3: the error of the warp.
         coverage: share of the cells, without those of input views, with weight > 0.5.
         rule: its name.
         value: of the objective: the coverage; the rms difference to the measured weights; or the score, dB.

@@ -155,6 +155,7 @@ def test_declared_marks_of_no_data(tmp_path: Path) -> None:
         ({"unit": 0}, "depth_unit is 0"),
         ({"unit": float("nan")}, "depth_unit is nan"),
         ({"kind": "disparity", "unit": 0.001}, "inverse depth has no unit"),
+        ({"kind": "disparity", "offset": 0.6}, "depth_offset is 0.6, but relative inverse depth has no unit"),
         ({"median_depth": 2.0}, "sets the scale of inverse depth"),
         ({"kind": "disparity", "median_depth": 0.0}, "median_depth is 0"),
         ({"kind": "disparity", "baseline": 0.1}, "baseline was given without focal; stereo disparity needs both"),
