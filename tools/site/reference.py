@@ -30,9 +30,9 @@ def options_page() -> str:
         parser = make_parser(settings, f"mvguide {name}", command.positional)
         lines += [f"## mvguide {name}", "", parser.description or "", ""]
         examples = getattr(settings, "examples", ())
-        lines += ["```text", *examples, "```", ""] if examples else []
+        lines += ["```sh", *examples, "```", ""] if examples else []
         for heading, options in by_heading(options_of_parser(parser, settings)):
-            lines += [f"### {heading} {{ #{anchor(name)}-{anchor(heading)} }}", "", "| option | | default |"]
+            lines += [f"### {heading} {{ #{anchor(name)}-{anchor(heading)} }}", "", "| option | meaning | default |"]
             lines += ["|---|---|---|", *(_row(option) for option in options), ""]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Docstrings for the site: the roles of Sphinx that they use become code words."""
+"""Docstrings for the site: the marks of Sphinx that they use become those of Markdown."""
 
 import re
 from typing import Any
@@ -14,4 +14,5 @@ class Roles(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Change the docstring of every object that is read."""
         if obj.docstring is not None:
-            obj.docstring.value = _ROLE.sub(r"`\1`", obj.docstring.value)
+            text = _ROLE.sub(r"`\1`", obj.docstring.value)
+            obj.docstring.value = re.sub(r"::$", ":", text, flags=re.MULTILINE)
