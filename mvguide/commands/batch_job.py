@@ -202,7 +202,7 @@ class JobRunner:
             except (ConfigError, FileError):
                 if not resume:
                     raise
-                # The checkpoint may be damaged, or of pictures that have changed since.
+                # The checkpoint may be damaged, or of images that have changed since.
                 _start_afresh(task)
                 render_with(self.shared, replace(settings, resume=False), path, say, bar, about)
         if task.is_scored:

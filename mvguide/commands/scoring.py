@@ -84,7 +84,7 @@ def score_render(
     Args:
         config: the settings.
         folder: the result.
-        held_out: pictures to compare it with; None: the true frames of the settings.
+        held_out: images to compare it with; None: the true frames of the settings.
         backbone: the model, where it is loaded.
     """
     video = read_result(folder)
@@ -116,7 +116,7 @@ def check_scoring(config: EvaluateSceneConfig) -> None:
     if config.truth is not None and config.held_out is not None:
         raise InputError("--truth and --held_out both say what the video is compared with; give one of them")
     if config.truth is not None and not is_file(Path(config.truth)) and not is_folder(Path(config.truth)):
-        raise FileError(f"truth {config.truth} is not there; give a folder of pictures, or a video")
+        raise FileError(f"truth {config.truth} is not there; give a folder of images, or a video")
     _check_tools(config)
 
 

@@ -127,7 +127,7 @@ class Crew:
             raise ConfigError(f"gpus_per_worker is {config.gpus_per_worker}; it is a number of GPUs, 0 for none")
         if config.workers is None and config.cluster is None:
             if config.gpus_per_worker is not None:
-                raise ConfigError("gpus_per_worker is for workers; say how many with --workers, or auto")
+                raise ConfigError("gpus_per_worker is for workers; give their number with --workers, or auto")
             return None
         count = None
         if config.workers not in (None, "auto"):

@@ -1,4 +1,4 @@
-"""Depth of a picture of which a part is known: measured in the holes where that can be done, else guessed."""
+"""Depth of an image of which a part is known: measured in the holes where that can be done, else guessed."""
 
 from collections.abc import Sequence
 
@@ -27,14 +27,14 @@ def complete_depth(
     """A depth map without holes; what is known stays as it is.
 
     In holes the depth is that of a depth model, aligned to what is known; without a model, that of a plane sweep with
-    other pictures of the scene, where they agree. What is then left takes the depth of a pixel that is close by and of
+    other images of the scene, where they agree. What is then left takes the depth of a pixel that is close by and of
     like colour.
 
     Args:
         known: the map with its holes.
         image: ``[3, H, W]`` of the map's size, without holes.
-        camera: of the picture.
-        others: further pictures of that size with their cameras, near enough that they show the same.
+        camera: of the image.
+        others: further images of that size with their cameras, near enough that they show the same.
         model: depth model, a folder or hub id.
 
     Returns:
@@ -45,7 +45,7 @@ def complete_depth(
         ModelError: the model cannot be loaded.
     """
     if not bool(known.valid.any()):
-        raise InputError("no depth is known in the picture, so there is nothing to complete")
+        raise InputError("no depth is known in the image, so there is nothing to complete")
     measured = _by_model(known, image, camera, model) if model else _by_sweep(known, image, camera, others)
     values, sure = known.values, known.valid
     if measured is not None:
@@ -79,7 +79,7 @@ def _by_sweep(known: Depth, image: Tensor, camera: Camera, others: Sequence[tupl
     near, far = float(depths.min()) / _BEYOND, float(depths.max()) * _BEYOND
     try:
         swept, confidence = plane_sweep(images, cameras, near=near, far=far)
-    except InputError:  # the pictures agree nowhere
+    except InputError:  # the images agree nowhere
         return None
     sure = confidence > 0
     both = sure & known.valid

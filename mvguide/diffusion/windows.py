@@ -157,7 +157,7 @@ def make_windows(length: int, size: int, overlap: float, unused: int = 0) -> lis
         size: latent frames of a window.
         overlap: share of a window that it has in common with the next, in [0, 0.5]; at least one latent frame.
         unused: first latent frames of each window but the first that count nothing: they come on top of the overlap.
-            They are those of a picture that stands alone, which in the middle of a video no latent frame is.
+            They are those of an image that stands alone, which in the middle of a video no latent frame is.
 
     Raises:
         ConfigError: an overlap out of range, or a window so short that it leads nowhere.

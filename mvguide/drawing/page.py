@@ -75,7 +75,7 @@ def image(source: str, description: str, caption: str = "") -> str:
 def video(source: str, description: str, caption: str = "", poster: str = "") -> str:
     """A video beside the page, repeated until it is stopped; arguments as for :func:`image`.
 
-    With a ``poster``, a picture beside the page, the video is read only when it is played: for pages of many.
+    With a ``poster``, an image beside the page, the video is read only when it is played: for pages of many.
     """
     label = escape(description)
     waits = f' preload="none" poster="{escape(poster)}"' if poster else ""

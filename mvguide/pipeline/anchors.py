@@ -96,7 +96,7 @@ def make_anchors(
     sees = seen.any(dim=(1, 2)).nonzero()[:, 0]
     if not len(sees):
         raise InputError(
-            "no frame of the path sees anything of the pictures, so anchors get no depth; lead it past one"
+            "no frame of the path sees anything of the images, so anchors get no depth; lead it past one"
         )
     done: dict[int, View] = {}
     # From those that see something outwards: the others know the depth of their neighbours.

@@ -87,15 +87,15 @@ def write_preview(
 
     Args:
         folder: to write, whole or not at all.
-        views: V input pictures with depth and cameras.
-        trajectory: F cameras of the first picture's size.
+        views: V input images with depth and cameras.
+        trajectory: F cameras of the first image's size.
         size: (width, height) of the video, pixels. Cameras and depth are resized to cover it and cropped.
         moments: which views show which frames; by default every view shows every frame.
         hole_radius: grow holes by this many pixels.
-        fps: frames per second of the film.
+        fps: frames per second of the video.
 
     Raises:
-        InputError: no views, a view without depth, or a trajectory of another size than the first picture.
+        InputError: no views, a view without depth, or a trajectory of another size than the first image.
         OutputError: the folder cannot be written.
     """
     check_trajectory(views, trajectory)

@@ -190,7 +190,7 @@ def test_workers_that_never_start_end_the_batch() -> None:
         ({"workers": "two"}, "workers is 'two'"),
         ({"workers": "-1"}, "workers is '-1'"),
         ({"workers": "2", "gpus_per_worker": -1}, "gpus_per_worker is -1"),
-        ({"gpus_per_worker": 2}, "gpus_per_worker is for workers; say how many"),
+        ({"gpus_per_worker": 2}, "gpus_per_worker is for workers; give their number"),
     ],
 )
 def test_wrong_crews_give_a_sentence(given: dict[str, Any], sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Depth of a picture of which a part is known."""
+"""Depth of an image of which a part is known."""
 
 from pathlib import Path
 
@@ -82,5 +82,5 @@ def test_a_depth_model_is_brought_to_what_is_known(kind: str, scene: LongScene, 
 
 def test_nothing_known_is_refused(scene: LongScene) -> None:
     nothing = Depth(torch.zeros(96, 96), torch.zeros(96, 96, dtype=torch.bool), is_metric=True)
-    with pytest.raises(InputError, match="no depth is known in the picture"):
+    with pytest.raises(InputError, match="no depth is known in the image"):
         complete_depth(nothing, scene.truth[4], Camera.from_fov(60, 96, 96))

@@ -62,7 +62,7 @@ def test_a_long_path_has_all_its_frames_and_columns(way: str, pipe: MultiViewPip
     assert bool(result.frames.isfinite().all())
     assert result.settings["long"] == way
     assert (result.settings["windows"], result.settings["window"]) == (3, OWN)
-    assert torch.equal(result.warps.visible, context.warps.visible), "masks say what the picture shows, not an anchor"
+    assert torch.equal(result.warps.visible, context.warps.visible), "masks say what the image shows, not an anchor"
     again = pipe.sample(prepare(pipe, scene, way), table)
     assert torch.equal(result.frames, again.frames), "the same seed gives the same video"
 
@@ -82,7 +82,7 @@ def test_a_video_of_the_models_own_length_is_what_it_was(way: str, pipe: MultiVi
     assert not short.anchor_frames
     result = pipe.sample(short, short.search_table())
     assert not {"long", "windows", "window"} & set(result.settings)
-    # As one would do it by hand: the picture, its conditioning, noise, the loop.
+    # As one would do it by hand: the image, its conditioning, noise, the loop.
     backbone, generator = pipe.backbone, torch.Generator().manual_seed(5)
     known = backbone.prepare(short.first_view.image, ConditioningOptions(OWN), generator)
     assert torch.equal(short.conditioning[0].tensors["latents"], known.tensors["latents"])
