@@ -95,9 +95,7 @@ def make_anchors(
     seen = (warps.visible[:, 0] > 0) & (warps.depth[:, 0] > 0)
     sees = seen.any(dim=(1, 2)).nonzero()[:, 0]
     if not len(sees):
-        raise InputError(
-            "no frame of the path sees anything of the images, so anchors get no depth; lead it past one"
-        )
+        raise InputError("no frame of the path sees anything of the images, so anchors get no depth; lead it past one")
     done: dict[int, View] = {}
     # From those that see something outwards: the others know the depth of their neighbours.
     for index in sorted(range(len(numbers)), key=lambda k: int((sees - k).abs().min())):

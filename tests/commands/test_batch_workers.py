@@ -159,7 +159,8 @@ class FakeTeam:
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("seed", range(20))
 def test_deaths_are_followed_by_another_worker_and_at_last_by_a_sentence(seed: int, size: int, tmp_path: Path) -> None:
-    groups, said = tasks(3, 4, 2, 1, out=str(tmp_path)), []
+    groups = tasks(3, 4, 2, 1, out=str(tmp_path))
+    said: list[str] = []
     ray = FakeRay(seed, {"a1": 2, "b0": 1, "d0": 9}, stillborn=2, size=size)
     found = list(Dispatch(ray, JobQueue(groups), ray.make, 3, 2, said.append).run())
     assert Counter(outcome.name for outcome in found) == Counter(task.name for group in groups for task in group)
@@ -338,7 +339,8 @@ def test_processes_of_a_worker_share_a_network(
     text = f"shared: {{{shared}, width: {WIDTH}, height: {HEIGHT}, prompt: {PROMPT!r}"
     Path("alone.yaml").write_text(f"{text}}}\ngrid: {{seed: [0, 1]}}\n")
     assert main(["batch", "alone.yaml", "--out", "alone", "--quiet"]) == 0
-    jobs = f"{text}, context_parallel: 2}}\njobs: [{{}}, {{width: 48, height: 16, name: uneven}}]\ngrid: {{seed: [0, 1]}}\n"
+    uneven = "{width: 48, height: 16, name: uneven}"
+    jobs = f"{text}, context_parallel: 2}}\njobs: [{{}}, {uneven}]\ngrid: {{seed: [0, 1]}}\n"
     Path("jobs.yaml").write_text(jobs)
     assert main(["batch", "jobs.yaml", "--out", "out"]) == 2, "one process shares with nobody"
     command = [sys.executable, "-m", "mvguide", "batch", "jobs.yaml", "--out", "out", "--workers", "1", "--quiet"]

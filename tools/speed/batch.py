@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ JOBS, WORKERS_JOBS, RUNS = 20, 48, 3
 
 def bench_batch() -> dict[str, Any]:
     """20 small renders in one process, against 20 processes."""
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         manifest = _manifest(Path(folder) / "jobs.yaml", SMALL, JOBS)
         lines = [
@@ -30,7 +32,7 @@ def bench_batch() -> dict[str, Any]:
             for number in range(JOBS)
         ]
         for run in range(RUNS):
-            ours.append(seconds(lambda run=run: _mvguide("batch", str(manifest), "--out", f"{folder}/batch{run}")))
+            ours.append(seconds(partial(_mvguide, "batch", str(manifest), "--out", f"{folder}/batch{run}")))
 
             def one_by_one(run: int = run) -> None:
                 for number, line in enumerate(lines):
@@ -49,13 +51,14 @@ def bench_batch() -> dict[str, Any]:
 
 def bench_workers() -> dict[str, Any]:
     """Two workers against one, one thread each, with their start."""
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         manifest = _manifest(Path(folder) / "jobs.yaml", {"num_frames": 8, "steps": 25}, WORKERS_JOBS)
         for run in range(RUNS):
             for count, times in ((2, ours), (1, theirs)):
                 words = ("batch", str(manifest), "--workers", str(count), "--out", f"{folder}/{count}_{run}")
-                times.append(seconds(lambda words=words: _mvguide(*words)))
+                times.append(seconds(partial(_mvguide, *words)))
     return _result(
         f"{WORKERS_JOBS} renders of 8 frames of 128 x 128, 25 steps, by two workers of one thread, from start to end",
         "one worker of one thread",
