@@ -12,7 +12,8 @@ LARGEST_TILE = 256
 MOST_COLUMNS = 8
 BACKGROUND = 250 / 255
 """Grey level of a sheet's paper; a tile of it is left empty."""
-_MARGIN, _GAP, _PAPER, _INK = 86, 6, (250, 250, 250), (30, 30, 30)
+_GAP, _PAPER, _INK = 6, (250, 250, 250), (30, 30, 30)
+_SMALLEST_TEXT = 14
 _DARK, _LIGHT = 0.7, 0.86  # of the stripes of holes
 
 
@@ -72,22 +73,32 @@ def video_sheet(
     scale = enlarged if enlarged > 1 else min(1.0, LARGEST_TILE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     resample = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
-    font = ImageFont.load_default(size=14)
-    footer = 44 if notes else 26
-    margin = max(_MARGIN, *(16 + round(font.getlength(title)) for title in rows))
+    names = [labels[index] if labels else f"frame {index}" for index in columns]
+    words = [notes[index] for index in columns] if notes else []
+    letter = _text_size(size[0], [*names, *words])
+    font, line = ImageFont.load_default(size=letter), round(1.3 * letter)
+    footer = (2 if words else 1) * line + _GAP
+    margin = max(letter + round(font.getlength(title)) for title in rows)
     canvas = (margin + len(columns) * (size[0] + _GAP), _GAP + len(rows) * (size[1] + _GAP) + footer)
     sheet = Image.new("RGB", canvas, _PAPER)
     draw = ImageDraw.Draw(sheet)
     for row, (title, video) in enumerate(rows.items()):
         top = _GAP + row * (size[1] + _GAP)
-        draw.text((8, top + size[1] // 2 - 8), title, fill=_INK, font=font)
+        draw.text((letter // 2, top + size[1] // 2), title, fill=_INK, font=font, anchor="lm")
         for column, index in enumerate(columns):
             picture = Image.fromarray(as_pixels(video[index])).resize(size, resample)
             sheet.paste(picture, (margin + column * (size[0] + _GAP), top))
     bottom = _GAP + len(rows) * (size[1] + _GAP)
-    for column, index in enumerate(columns):
+    for column, name in enumerate(names):
         left = margin + column * (size[0] + _GAP)
-        draw.text((left, bottom), labels[index] if labels else f"frame {index}", fill=_INK, font=font)
-        if notes:
-            draw.text((left, bottom + 18), notes[index], fill=(110, 110, 110), font=font)
+        draw.text((left, bottom), name, fill=_INK, font=font)
+        if words:
+            draw.text((left, bottom + line), words[column], fill=(90, 90, 90), font=font)
     return torch.from_numpy(np.asarray(sheet).copy()).permute(2, 0, 1).float() / 255
+
+
+def _text_size(width: int, words: Sequence[str]) -> int:
+    """Pixels of letters that can still be read where a page shrinks the sheet, as far as all words fit under a tile."""
+    largest = max(_SMALLEST_TEXT, width // 8)
+    longest = max(ImageFont.load_default(size=largest).getlength(word) for word in words)
+    return max(_SMALLEST_TEXT, min(largest, int(largest * width / longest)))

@@ -39,6 +39,22 @@ def test_a_sheet_shows_every_row(size: tuple[int, int], tile: tuple[int, int]) -
     assert (sheet == [0, 0, 255]).all(-1).sum() == 3 * tile[0] * tile[1]
 
 
+@pytest.mark.parametrize("note", ["87% seen", "a note that is drawn smaller"])
+def test_words_of_a_sheet_can_be_read_where_a_page_shrinks_it(note: str) -> None:
+    """The page of a result shows eight columns about 1100 pixels wide."""
+    frames = torch.zeros(8, 3, 128, 128)
+    sheet = video_sheet({"result": frames}, [note] * 8)
+    words = sheet[:, 6 + 256 :].mean(0) < 0.6
+    assert sheet.shape[-1] > 2000
+    lines = words.any(-1).int().diff().clamp(min=0).sum()
+    assert lines == 2, "the number of the frame, and the note below it"
+    heights = words.any(-1).sum() / 2
+    assert heights * 1100 / sheet.shape[-1] >= (8 if len(note) < 10 else 4)
+    margin = sheet.shape[-1] - 8 * (256 + 6)
+    columns = words.any(0)[margin:].view(8, 262)
+    assert not columns[:, -6:].any(), "no word reaches the next column"
+
+
 @pytest.mark.parametrize("num_steps", [1, 25])
 def test_the_plot_of_a_table_is_drawn(tmp_path: Path, num_steps: int) -> None:
     table = LambdaTable.constant(0.3, SigmaSchedule(karras_sigmas(num_steps)), 8)
