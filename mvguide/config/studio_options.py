@@ -1,6 +1,7 @@
 """Settings of ``mvguide studio``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.config.render_options import ModelOptions
@@ -14,13 +15,20 @@ class StudioConfig(AccelerationOptions, ModelOptions):
         model: tiny (embedded), a folder in diffusers layout, or a hub id.
         depth_model: depth model for images without depth, a folder or hub id; unset =
             depth-anything/Depth-Anything-V2-Small-hf.
-        out: folder for the results; everybody who opens the studio has a folder of their own in it.
-        port: of the server, on 127.0.0.1 alone; 0 takes a free one.
-        most_mib: largest upload, MiB; the files that one visitor keeps may be four times as large.
-        most_megapixels: largest image, million pixels.
-        most_frames: longest video, as input and as result.
+        out: folder for the results; every visitor has a folder of their own in it.
+        port: port of 127.0.0.1 for the page; 0 takes a free one.
+        most_mib: size of the largest upload, MiB; the files that a visitor keeps may be four times as large.
+        most_megapixels: size of the largest image, million pixels.
+        most_frames: frames of the longest video, as input and as result.
         quiet: print nothing but errors.
     """
+
+    heading: ClassVar[str] = "output"
+    first: ClassVar[str] = "model depth_model out port device dtype"
+    examples: ClassVar[tuple[str, ...]] = (
+        "mvguide studio",
+        "mvguide studio --model /models/svd-xt --variant fp16 --out out/studio --port 7861",
+    )
 
     model: str = "tiny"
     depth_model: str | None = None

@@ -163,7 +163,7 @@ def test_a_render_reads_only_what_it_may(monkeypatch: pytest.MonkeyPatch, tmp_pa
     (tmp_path / "mine").mkdir()
     for name in ("mine/a.png", "theirs.png"):
         (tmp_path / name).write_bytes(b"x")
-    found = []
+    found: list[bool] = []
     monkeypatch.setattr(
         jobs, "render_with", lambda *_: found.extend(is_file(tmp_path / name) for name in ("mine/a.png", "theirs.png"))
     )

@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -372,13 +373,14 @@ def test_values_that_no_page_sends_are_refused_without_a_traceback(
     visitor: Visitor, capfd: pytest.CaptureFixture[str]
 ) -> None:
     start = visitor.handlers("Render", "click")[0]
-    for data in (
+    sent: list[list[Any]] = [
         [None, "auto", "", "", "", "orbit", 1e308, 8, 2, 0, ""],
         [None, "auto", "", "nan", "-5", "orbit", 15, 8, 2, 0, ""],
         [None, {"a": 1}, [], [], "", "no kind", 15, 8, 2, 0, ""],
         [None, "auto", "", "", "", "orbit", 15, "x", None, -1, "p" * 5000],
         [],
-    ):
+    ]
+    for data in sent:
         visitor.call(start, data)
         text = json.dumps(visitor.seen)
         assert "Traceback" not in text
