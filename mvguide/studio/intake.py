@@ -185,21 +185,21 @@ def _check_numbers(found: Any, limits: StudioConfig) -> None:
 
 
 def _check_pixels(file: Path, limits: StudioConfig) -> None:
-    """Refuse a picture of too many pixels; one that cannot be opened is left to its reader."""
+    """Refuse an image of too many pixels; one that cannot be opened is left to its reader."""
     try:
-        with decoding(check_readable(file, "picture"), "picture", ""), open_picture(file) as picture:
+        with decoding(check_readable(file, "image"), "image", ""), open_picture(file) as picture:
             width, height = picture.size
     except MvguideError:
         return
     if width * height > limits.most_megapixels * 1e6:
         raise InputError(
-            f"picture {file} is {width} x {height}, more than the {limits.most_megapixels:g} million pixels that the "
+            f"image {file} is {width} x {height}, more than the {limits.most_megapixels:g} million pixels that the "
             "studio takes (--most_megapixels); make it smaller first"
         )
 
 
 def _is_capture(place: Path) -> bool:
-    """Whether a folder is one that ``--cameras`` reads and finds the pictures of by itself."""
+    """Whether a folder is one that ``--cameras`` reads and finds the images of by itself."""
     try:
         return bool(find_formats(str(place), None))
     except MvguideError:

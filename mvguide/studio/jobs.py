@@ -206,7 +206,7 @@ class Renders:
             with claim_folder(render.config.out), reading_only(*render.readable):
                 render_with(self._shared, render.config, None, render.notes.append, bar)
         finally:
-            self._shared.keep_model()  # what the next visitor may read is checked again
+            self._shared.keep_model()  # between renders, memory is for the model alone
 
     def _note_speed(self, render: Render, seconds: float) -> None:
         self._per_step = seconds / render.num_frames

@@ -1,4 +1,4 @@
-"""Parts of the studio's page as HTML: pictures, sentences, the bar and the result. All text is escaped."""
+"""Parts of the studio's page as HTML: images, sentences, the bar and the result. All text is escaped."""
 
 import base64
 import io

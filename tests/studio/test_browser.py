@@ -165,7 +165,7 @@ def test_files_are_dropped_and_a_wrong_one_gets_its_sentence(served: Served, tmp
         files.set_input_files(tmp_path / "notes.txt")
         alert = page.get_by_role("alert")
         alert.first.wait_for(timeout=PATIENCE)
-        assert re.search(r"picture .*notes\.txt cannot be read \(UnidentifiedImageError", alert.first.inner_text())
+        assert re.search(r"image .*notes\.txt cannot be read \(UnidentifiedImageError", alert.first.inner_text())
         assert "Traceback" not in page.content()
         assert serious_faults(page) == []
         page.get_by_label("Clear").first.click()
