@@ -229,7 +229,7 @@ def result_files(folder: Path) -> Iterator[Path]:
 def _zip(folder: Path) -> Response:
     """All of a result as one file, made when it is asked for."""
     stream = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115  closed when it was sent
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as packed:  # pictures and videos do not get smaller
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as packed:  # images and videos do not get smaller
         for file in result_files(folder):
             packed.write(file, Path(folder.name) / file.relative_to(folder))
     size = stream.tell()

@@ -37,6 +37,7 @@ STYLE = """
 :root { --mv-soft: #4b5563; --mv-link: #1d4ed8; --mv-bar: #d1d5db }
 .dark { --mv-soft: #c3c8d1; --mv-link: #93b4ff; --mv-bar: #4b5563 }
 .mv { overflow-wrap: anywhere }
+.html-container:has(> * > .mv, > .mv) { padding: .25rem 0 !important }
 .mv figure { margin: 0; flex: 1 1 9rem; min-width: 0; max-width: 32rem }
 .mv figcaption, .mv .soft { font-size: .85rem; color: var(--mv-soft) }
 .mv img, .mv video { display: block; width: 100%; height: auto; border-radius: 4px; background: #8883 }
@@ -44,7 +45,7 @@ STYLE = """
 .mv .row > div { flex: 1 1 18rem; min-width: 0; max-width: 32rem }
 .mv ul { margin: .4rem 0; padding-left: 1.2rem; list-style: disc }
 .mv h3 { font-size: 1.05rem; margin: 1rem 0 .4rem; font-weight: 600 }
-.mv a { color: var(--mv-link); text-decoration: underline }
+.mv p a { color: var(--mv-link); text-decoration: underline; padding: 0; margin: 0 }
 .mv .alert { border-left: 4px solid #c0392b; padding: .4rem .8rem; margin: .3rem 0; background: #c0392b14 }
 .mv progress { appearance: none; width: 100%; height: 1rem; border: 0; border-radius: 4px; overflow: hidden;
   background: var(--mv-bar) }
@@ -58,6 +59,8 @@ STYLE = """
 .gradio-container .or, .gradio-container .min_value, .gradio-container .max_value {
   color: var(--body-text-color-subdued) }
 .mv-quiet:not(:has(.mv)) { display: none }
+/* gradio's button for more files is a button in a button, and its name is not a word */
+[aria-label="common.upload"] { display: none }
 .code textarea { font-family: ui-monospace, monospace; font-size: .85rem }
 """
 
@@ -185,7 +188,7 @@ def _figure(picture: Tensor, description: str, caption: str) -> str:
 
 
 def data_address(picture: Tensor) -> str:
-    """A picture ``[3, H, W]`` in [0, 1] as an address that holds it: no file, and nobody else can ask for it."""
+    """An image ``[3, H, W]`` in [0, 1] as an address that holds it: no file, and nobody else can ask for it."""
     pixels = (picture.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((SIDE, SIDE))

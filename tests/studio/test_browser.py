@@ -17,7 +17,7 @@ from tests.browsing import chromium_page, in_browser
 from tests.studio.conftest import Served
 from tests.studio.test_server import depth_npy, png
 
-pytestmark = in_browser("gradio")
+pytestmark = in_browser("gradio", "axe_core_python")
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 PATIENCE = 90_000  # milliseconds: two busy cores
 
@@ -38,6 +38,7 @@ def ready(page: Any) -> None:
 def choose(page: Any, label: str, option: str) -> None:
     page.get_by_label(label).click()
     page.get_by_role("option", name=re.compile(f"^{option}")).click()
+    page.get_by_role("listbox").wait_for(state="detached", timeout=PATIENCE)  # it fades away
 
 
 def last_warp(page: Any) -> str:
@@ -52,7 +53,7 @@ def note(record: pytest.FixtureRequest, **seconds: float) -> None:
 
 def test_from_an_example_to_a_video(served: Served, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     start = time.monotonic()
-    with chromium_page(served.address, height=1000) as page:
+    with chromium_page(served.address, height=1100) as page:
         page.locator("img[alt^='warp of frame']").last.wait_for(timeout=PATIENCE)
         opened = time.monotonic() - start
         ready(page)
@@ -76,6 +77,7 @@ def test_from_an_example_to_a_video(served: Served, tmp_path: Path, request: pyt
             "document.querySelector('.code textarea')?.value.includes('degrees 15.5')", timeout=PATIENCE
         )
         assert serious_faults(page) == []
+        page.evaluate("window.scrollTo(0, 0)")
         picture(page, "studio")
         page.get_by_label("Steps").fill("4")
         start = time.monotonic()
@@ -85,7 +87,7 @@ def test_from_an_example_to_a_video(served: Served, tmp_path: Path, request: pyt
         begun = time.monotonic() - start
         page.get_by_text(re.compile(r"step \d of 4 · sigma .* left")).wait_for(timeout=PATIENCE)
         page.get_by_alt_text("current estimate of frame 7").wait_for(timeout=PATIENCE)
-        page.get_by_role("button", name="Stop", exact=True).scroll_into_view_if_needed()
+        page.get_by_role("progressbar").evaluate("bar => bar.scrollIntoView({block: 'center'})")
         picture(page, "studio_render")
         video = page.locator("video")
         video.wait_for(timeout=PATIENCE)
@@ -104,8 +106,8 @@ def test_from_an_example_to_a_video(served: Served, tmp_path: Path, request: pyt
         for part in ("lambda table of the render", "input, warps and video, frame by frame"):
             assert page.get_by_alt_text(part).evaluate("image => image.naturalWidth") > 100
         assert serious_faults(page) == []
-        page.locator("video").scroll_into_view_if_needed()
-        page.locator(".compare").evaluate("box => box.style.setProperty('--split', '50%')")
+        page.get_by_role("heading", name="The video").evaluate("heading => heading.scrollIntoView()")
+        page.get_by_label("From warp to result").fill("50")
         picture(page, "studio_result")
         with page.expect_download() as download:
             page.get_by_text("Download all as .zip").click()
