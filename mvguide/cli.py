@@ -20,7 +20,8 @@ class Command:
 
     Args:
         settings: ``module:class`` of the settings, in ``mvguide.config``.
-        function: ``module:function`` that takes them, in ``mvguide.commands``.
+        function: ``module:function`` that takes them, in ``mvguide.commands``, or in another room where the module says
+            so: ``studio.serving:studio``.
         help: what it does, for the list of commands.
         positional: the setting that is given without an option name, and how often.
     """
@@ -65,6 +66,9 @@ COMMANDS = {
     ),
     "plan": Command(
         "plan_options:PlanConfig", "planning:plan", "Predict the memory of a render on a GPU, without the weights."
+    ),
+    "studio": Command(
+        "studio_options:StudioConfig", "studio.serving:studio", "Serve mvguide to the browser of this machine."
     ),
     "search-hypers": Command(
         "table_options:SearchConfig", "searching:search_hypers", "Search the parameters of a lambda table."
@@ -190,7 +194,7 @@ def _drop_output() -> None:
 
 def _load(room: str, place: str) -> Any:
     module, name = place.split(":")
-    return getattr(import_module(f"mvguide.{room}.{module}"), name)
+    return getattr(import_module(f"mvguide.{module if '.' in module else f'{room}.{module}'}"), name)
 
 
 if __name__ == "__main__":

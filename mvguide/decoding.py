@@ -5,12 +5,14 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.resources import files
 from pathlib import Path
 
 from mvguide.errors import FileError, MvguideError
 
 MOST_YAML_CHARACTERS, MOST_YAML_LEVELS, MOST_YAML_ENTRIES, MOST_YAML_VALUES = 200_000, 20, 1_000, 20_000
+_READABLE: ContextVar[tuple[Path, ...] | None] = ContextVar("readable", default=None)
 
 
 def check_readable(path: str | os.PathLike[str], what: str) -> Path:
@@ -23,8 +25,11 @@ def check_readable(path: str | os.PathLike[str], what: str) -> Path:
         what: what it should hold, for the message: "image", "depth map".
 
     Raises:
-        FileError: nothing is there, a folder is, the file is empty or may not be read.
+        FileError: nothing is there, a folder is, the file is empty or may not be read, or :func:`reading_only` holds
+            and it is outside.
     """
+    if not _may_read(path):
+        raise FileError(f"{what} {path} is not among the files that were given; add it to them")
     try:
         status = Path(path).stat()
     except FileNotFoundError:
@@ -45,7 +50,7 @@ def check_readable(path: str | os.PathLike[str], what: str) -> Path:
 def is_file(path: Path) -> bool:
     """Whether a file is there; False too for names that the system refuses (too long, a zero byte, no permission)."""
     try:
-        return path.is_file()
+        return _may_read(path) and path.is_file()
     except (OSError, ValueError):
         return False
 
@@ -53,9 +58,35 @@ def is_file(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether a folder is there; False too for names that the system refuses (too long, a zero byte, no permission)."""
     try:
-        return path.is_dir()
+        return _may_read(path) and path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+@contextmanager
+def reading_only(*folders: Path) -> Iterator[None]:
+    """Within the block, treat every file outside of these folders as if it were not there.
+
+    For files of people who must not see the rest of the disk: a scene file may name any path. Links are followed
+    first, so that one cannot lead out. It holds for this thread, and for what asks :func:`check_readable`,
+    :func:`is_file` or :func:`is_folder` before it opens a file: every reader of mvguide.
+    """
+    token = _READABLE.set(tuple(Path(os.path.realpath(folder)) for folder in folders))
+    try:
+        yield
+    finally:
+        _READABLE.reset(token)
+
+
+def _may_read(path: str | os.PathLike[str]) -> bool:
+    folders = _READABLE.get()
+    if folders is None:
+        return True
+    try:
+        real = Path(os.path.realpath(path))
+    except (OSError, ValueError):  # a name that no disk can hold
+        return False
+    return any(real.is_relative_to(folder) for folder in folders)
 
 
 def packaged_folder(name: str) -> Path:

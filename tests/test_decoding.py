@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mvguide.config.parsing import read_scene_file
-from mvguide.decoding import check_yaml
+from mvguide.decoding import check_readable, check_yaml, is_file, is_folder, reading_only
 from mvguide.errors import FileError
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -42,3 +42,28 @@ def test_ordinary_yaml_passes_and_so_does_what_the_parser_is_to_complain_about()
     check_yaml("a: [1,\nb: }", "x")
     check_yaml("a: *nowhere", "x")
     check_yaml("", "x")
+
+
+def test_readers_that_are_confined_see_nothing_else(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "a.txt").write_text("x")
+    (inside / "link").symlink_to(outside)
+    (inside / "way").symlink_to(inside / "a.txt")
+    hidden = [outside / "a.txt", inside / ".." / "out" / "a.txt", inside / "link" / "a.txt", Path("/etc/passwd")]
+    with reading_only(inside, tmp_path / "not there"):
+        assert check_readable(inside / "a.txt", "file") == inside / "a.txt"
+        assert is_file(inside / "way")
+        assert is_folder(inside)
+        for path in hidden:
+            with pytest.raises(FileError, match="is not among the files that were given"):
+                check_readable(path, "file")
+            assert not is_file(path)
+        assert not is_folder(outside)
+        assert not is_folder(inside / "link")
+        for name in ("a\0b", "x" * 5000):
+            assert not is_file(Path(name))
+        with reading_only(outside):
+            assert not is_file(inside / "a.txt"), "the inner one counts"
+    assert is_file(outside / "a.txt")

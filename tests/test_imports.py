@@ -32,6 +32,7 @@ ROOMS = [
     "inputs",
     "scenes",
     "commands",
+    "studio",
     "cli",
 ]
 NOT_EVEN_SO = {

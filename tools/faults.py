@@ -6,6 +6,7 @@ is a row of `CASES`. The seed decides the moments; they are drawn from the lengt
 """
 
 import argparse
+import csv
 import json
 import os
 import random
@@ -18,25 +19,29 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from mvguide.cli import main as mvguide
+from mvguide.evaluation.overview import INDEX, TABLE
 from mvguide.files.images import write_png
 from mvguide.files.video import read_video
-from mvguide.pipeline.checkpoint import CHECKPOINT, read_checkpoint
+from mvguide.pipeline.checkpoint import CHECKPOINTS, read_checkpoint
 from mvguide.scenes import packaged_scene
 
-SMALL = ["--num_frames", "4", "--width", "32", "--height", "32", "--quiet"]
+SIZE = ["--width", "32", "--height", "32", "--quiet"]
+SMALL = ["--num_frames", "4", *SIZE]
+LONG = ["--num_frames", "7", "--window", "4", *SIZE]
 SCENE = ["--scene", "marbles"]
 TRUTH = "TRUTH"
 """Stands for a folder with the true frames, in the words of a case."""
 BATCH, OLDER_BATCH = "BATCH", "OLDER_BATCH"
 """Stand for config files of a batch: two manifests with the same jobs' names."""
-KEPT = {CHECKPOINT, "calibration.npz", "begun.json"}
-"""What an unfinished run may leave for the next one, beside a whole result or none."""
-GROWING = {"index.html", "results.csv"}
+KEPT = [*CHECKPOINTS, "calibration.npz", "begun.json"]
+"""What an unfinished run may leave for the next one, beside a whole result or none; patterns of names."""
+GROWING = [INDEX, TABLE]
 """What shows how far a batch is."""
 
 _TIMES = ("run", "seconds", "resumed_after", "resume", "peak_memory_mib")
@@ -80,14 +85,26 @@ class Case:
 
 CASES = {
     "render": Case(
-        ["render", *SCENE, "--steps", "12", *SMALL, "--checkpoint_every", "1"], ["--seed", "3"], ["--resume"], kills=20
+        ["render", *SCENE, "--steps", "12", *SMALL, "--checkpoint_every", "1"], ["--seed", "3"], ["--resume"], kills=80
+    ),
+    "windows": Case(
+        ["render", *SCENE, "--long", "windows", "--steps", "6", *LONG, "--checkpoint_every", "1"],
+        ["--seed", "3"],
+        ["--resume"],
+        kills=40,
+    ),
+    "anchors": Case(
+        ["render", *SCENE, "--long", "anchors", "--steps", "6", *LONG, "--checkpoint_every", "1"],
+        ["--seed", "3"],
+        ["--resume"],
+        kills=40,
     ),
     "evaluate": Case(
         ["evaluate", *SCENE, "--truth", TRUTH, "--steps", "8", *SMALL, "--checkpoint_every", "1"],
         ["--seed", "3"],
         ["--resume"],
         parts=["render"],
-        kills=12,
+        kills=40,
     ),
     "preview": Case(["preview", *SCENE, *SMALL], ["--num_frames", "3"], kills=8),
     "batch": Case(
@@ -95,7 +112,7 @@ CASES = {
         ["--config", OLDER_BATCH],
         ["--resume"],
         parts=["marbles", "hall", "blocks"],
-        kills=20,
+        kills=40,
     ),
 }
 """A command that is added here is attacked as the others are."""
@@ -110,11 +127,13 @@ class Attacked:
     Args:
         found: how often after a signal the folder held which result, and how far a checkpoint was.
         sent: signals that met a running command, by name.
+        ended: how many of the last runs went on from a checkpoint, and how many had the bytes of an unbroken one.
         failures: a line each.
     """
 
     found: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
 
@@ -195,9 +214,12 @@ class Range:
                 complaints += _strays(place)
             seen.failures += [f"{what}: {complaint}" for complaint in complaints]
             again = case.again
+        seen.ended["went on"] += bool(again and _checkpoints(place / "out"))
         code, _ = self.run(place, again)
         complaints = [] if code == 0 else [f"exit code {code}: {self.log.read_text()[-300:]}"]
-        complaints += _differences(self._read(place / "out"), self.whole["newer"]) + _strays(place)
+        different = _differences(self._read(place / "out"), self.whole["newer"])
+        seen.ended["same bytes" if not different else "other bytes"] += 1
+        complaints += different + _strays(place) + _broken_table(place / "out", finished=True)
         seen.failures += [f"the run after {what}: {complaint}" for complaint in complaints]
         shutil.rmtree(place)
 
@@ -225,15 +247,15 @@ class Range:
             complaints.append(f"the folder holds {' and '.join(states)}: {sorted(contents)}")
         if states[0] == "newer" and set(states) != {"newer"}:
             complaints.append(f"the whole is newer than its parts: {states}")
-        for file in (place / "out").rglob(CHECKPOINT):
+        for file in _checkpoints(place / "out"):
             seen.found["checkpoint"] += 1
             read_checkpoint(file)
-        return complaints
+        return complaints + _broken_table(place / "out")
 
-    def _read(self, out: Path, without: set[str] = frozenset()) -> Contents:  # type: ignore[assignment]
+    def _read(self, out: Path, without: Sequence[str] = ()) -> Contents:
         """Files of a result, without what may differ between two runs."""
-        without = {*without, *GROWING}
-        names = [str(file.relative_to(out)) for file in out.rglob("*") if file.is_file() and file.name not in without]
+        files = [file for file in out.rglob("*") if file.is_file() and not _is_like(file.name, [*without, *GROWING])]
+        names = [str(file.relative_to(out)) for file in files]
         return {name: _content(out / name) for name in names if not f"/{name}".count("/.")}
 
 
@@ -244,6 +266,25 @@ def _command(words: list[str], place: Path, log: Path) -> None:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     sys.exit(mvguide(words))
+
+
+def _is_like(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _checkpoints(out: Path) -> list[Path]:
+    return [file for file in out.rglob("*.safetensors") if _is_like(file.name, CHECKPOINTS)]
+
+
+def _broken_table(out: Path, finished: bool = False) -> list[str]:
+    """What is wrong with the table of a batch; nothing where there is none."""
+    if not (out / TABLE).is_file():
+        return []
+    rows = list(csv.reader((out / TABLE).open(newline="", encoding="utf-8")))
+    if len({len(row) for row in rows}) != 1 or not (out / INDEX).read_text(encoding="utf-8").endswith("</html>\n"):
+        return [f"{TABLE} or {INDEX} is cut"]
+    states = {row[1] for row in rows[1:]}
+    return [f"{TABLE} has jobs that are {' and '.join(states)}"] if finished and states != {"done"} else []
 
 
 def _content(file: Path) -> Any:
@@ -276,11 +317,20 @@ def _strays(place: Path) -> list[str]:
     return [f"left behind: {', '.join(sorted(set(found)))}"] if found else []
 
 
-def attack(case: Case, folder: Path, seed: str, kills: int, stops: int) -> Attacked:
-    """Kill a command so often (an even number), stop it so often by Ctrl-C and by SIGTERM, and tell what came of it."""
+def attack(case: Case, folder: Path, seed: str, kills: int, stops: int, first: int = 0) -> Attacked:
+    """Kill a command so often (an even number), stop it so often by Ctrl-C and by SIGTERM, and tell what came of it.
+
+    Args:
+        case: the command.
+        folder: an empty folder to work in.
+        seed: of the moments.
+        kills: signals that no program sees.
+        stops: Ctrl-C, and as many SIGTERM.
+        first: number of the first of each, for a list that is done in parts.
+    """
     place, seen = Range(case, folder), Attacked()
     for number, count in ((signal.SIGKILL, kills), (signal.SIGINT, stops), (signal.SIGTERM, stops)):
-        for index in range(0, count, 2):
+        for index in range(first, first + count, 2):
             place.attack(number, random.Random(f"{seed} {number} {index}"), seen)
     return seen
 
@@ -292,20 +342,24 @@ def main() -> int:
     parser.add_argument("--kills", type=int, help="for each case, instead of its own number")
     parser.add_argument("--stops", type=int, help="Ctrl-C and SIGTERM, each, for each case")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first kill and stop, an even one")
     parser.add_argument("--out", type=Path, help="a JSON file of what was found")
     options = parser.parse_args()
     os.environ["PYTHONWARNINGS"] = "ignore"  # locks of processes that were killed
     os.environ["OMP_NUM_THREADS"] = "1"
-    told, failed = {}, 0
+    told: dict[str, dict[str, Any]] = {}
+    failed = 0
     for name in options.cases or CASES:
         case = CASES[name]
         kills = case.kills if options.kills is None else options.kills
         stops = case.stops if options.stops is None else options.stops
         with tempfile.TemporaryDirectory() as folder:
-            seen = attack(case, Path(folder), f"{options.seed} {name}", kills, stops)
-        told[name] = {"sent": dict(seen.sent), "found": dict(seen.found), "failures": seen.failures}
+            seen = attack(case, Path(folder), f"{options.seed} {name}", kills, stops, options.first)
+        told[name] = {key: dict(value) for key, value in vars(seen).items() if key != "failures"}
+        told[name]["failures"] = seen.failures
         failed += len(seen.failures)
-        print(f"{name}: {_listed(seen.sent)}; the folder held {_listed(seen.found)}", flush=True)
+        listed = _listed(seen.sent), _listed(seen.ended), _listed(seen.found)
+        print("{}: {}; in the end {}; the folder held {}".format(name, *listed), flush=True)
         for failure in seen.failures:
             print(f"  {failure}", flush=True)
     if options.out is not None:

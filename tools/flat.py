@@ -28,6 +28,13 @@ def preview(count: int, folder: Path) -> None:
     assert mvguide(["preview", *words, "--num_frames", str(count), "--out", str(folder / "out")]) == 0
 
 
+def frames(count: int, folder: Path) -> None:
+    """Render a video of so many frames in windows, and write it."""
+    words = ["--scene", "marbles", "--trajectory.kind", "orbit", "--steps", "2", "--width", "64", "--height", "64"]
+    words += ["--long", "windows", "--num_frames", str(count), "--quiet", "--out", str(folder / "out")]
+    assert mvguide(["render", *words]) == 0
+
+
 def jobs(count: int, folder: Path) -> None:
     """Render and write so many videos of two frames, as a batch in one process."""
     grid = {"seed": list(range(-(-count // 7))), "trajectory.degrees": list(range(1, min(7, count) + 1))}
@@ -36,7 +43,11 @@ def jobs(count: int, folder: Path) -> None:
     assert mvguide(["batch", str(folder / "jobs.yaml"), "--out", str(folder / "out"), "--quiet"]) == 0
 
 
-WORKS: dict[str, tuple[Callable[[int, Path], None], int]] = {"preview": (preview, 1000), "jobs": (jobs, 300)}
+WORKS: dict[str, tuple[Callable[[int, Path], None], int]] = {
+    "preview": (preview, 1000),
+    "frames": (frames, 200),
+    "jobs": (jobs, 300),
+}
 """name -> what does so many, and how many."""
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mvguide.backbones.base import ConditioningOptions, KnownFrames, ModelNotes
-from mvguide.backbones.stock import Call, StockBackbone, StockConditioning, replaced
+from mvguide.backbones.stock import StockBackbone, StockConditioning
+from mvguide.backbones.stock_call import Call, replaced
 from mvguide.errors import ConfigError, InputError, ModelError
 
 

@@ -5,10 +5,8 @@ noise, and called its network; what the network was given is kept, and the call 
 the network the same again, with another x and timestep. So a family is little more than the layout of its latents.
 """
 
-import functools
-import inspect
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -24,15 +22,14 @@ from mvguide.backbones.native_size import NativeSize, native_size
 from mvguide.backbones.offload import check_gradient, free_networks, offload_of
 from mvguide.backbones.schedulers import StockScheduler, stock_scheduler
 from mvguide.backbones.step_cache import Magnitudes, cached_steps
+from mvguide.backbones.stock_call import Call, by_condition, run_to_first_step
 from mvguide.diffusion.denoiser import mix_guidance
 from mvguide.diffusion.path import NoisePath
 from mvguide.diffusion.schedule import SigmaSchedule
 from mvguide.diffusion.solvers import Solver
 from mvguide.diffusion.time_grid import TimeGrid
-from mvguide.errors import ConfigError, ModelError
+from mvguide.errors import ConfigError
 
-Call = dict[str, Any]
-_BATCHED = ("hidden_states", "encoder_hidden_states", "encoder_attention_mask", "timestep")
 _ENCODERS = ("text_encoder", "text_encoder_2", "image_encoder")
 
 
@@ -255,8 +252,8 @@ class StockBackbone:
         }
         call = {name: value for name, value in call.items() if value is not None}
         with self._encoders_here(), self.sized(height, width):
-            calls, sample = _run_to_first_step(self.pipe, call)
-        calls = _by_condition(calls)
+            calls, sample = run_to_first_step(self.pipe, call)
+        calls = by_condition(calls)
         sample = sample.transpose(1, 2) if self.channel_axis == 1 else sample
         held = self.unpack(calls[0]["hidden_states"], shape)[:, : self.held_frames(), : shape[2]].float()
         start = torch.cat([held, sample[:, sample.shape[1] - shape[1] + held.shape[1] :].float()], dim=1)
@@ -404,74 +401,6 @@ class StockDenoiser:
         """The conditional half; with checkpointing, what blocks hold inside is recomputed on the way back."""
         conditioning = replace(self.conditioning, scale=torch.ones_like(self.conditioning.scale))
         return replace(self, conditioning=conditioning, checkpointing=checkpointing)
-
-
-class _FirstStepError(Exception):
-    """Leaves the stock call at its first step, carrying its x."""
-
-    def __init__(self, sample: Tensor) -> None:
-        super().__init__("the stock call reached its first step")
-        self.sample = sample
-
-
-def _run_to_first_step(pipe: Any, call: Call) -> tuple[list[Call], Tensor]:
-    """Run a stock call until its first ``scheduler.step``.
-
-    The network is not evaluated: it answers with its own input, which has the shape of its output as far as the stock
-    call looks at it.
-
-    Returns:
-        Keyword arguments of each call of the network, and the first x.
-    """
-    calls: list[Call] = []
-    networks = [module for module in (pipe.transformer, getattr(pipe, "transformer_2", None)) if module is not None]
-    step = pipe.scheduler.step
-
-    def record(**arguments: Any) -> tuple[Tensor]:
-        calls.append(arguments)
-        return (arguments["hidden_states"],)
-
-    @functools.wraps(step)  # pipelines look at the signature
-    def stop(*positional: Any, **named: Any) -> Any:
-        raise _FirstStepError(inspect.signature(step).bind(*positional, **named).arguments["sample"])
-
-    with ExitStack() as stack:
-        stack.enter_context(replaced(pipe.scheduler, "step", stop))
-        for network in networks:
-            stack.enter_context(replaced(network, "forward", record))
-        try:
-            pipe(**call)
-        except _FirstStepError as reached:
-            return calls, reached.sample
-    raise ModelError(f"{type(pipe).__name__} ended without a step of its scheduler; mvguide cannot take it over")
-
-
-@contextmanager
-def replaced(thing: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute of an object replaced meanwhile; one of its class is seen again afterwards."""
-    own, before = name in vars(thing), getattr(thing, name)
-    setattr(thing, name, value)
-    try:
-        yield
-    finally:
-        if own:  # accelerate's offloading puts its own there
-            setattr(thing, name, before)
-        else:
-            delattr(thing, name)
-
-
-def _by_condition(calls: list[Call]) -> list[Call]:
-    """The conditional call, and the unconditional one if there was one; a batch of both is taken apart."""
-    if calls[0]["hidden_states"].shape[0] == 1:
-        return calls
-
-    def half(index: int) -> Call:
-        return {
-            name: value[index : index + 1] if name in _BATCHED and isinstance(value, Tensor) else value
-            for name, value in calls[0].items()
-        }
-
-    return [half(1), half(0)]  # stock pipelines put the unconditional half first
 
 
 @contextmanager

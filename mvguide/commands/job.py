@@ -145,18 +145,23 @@ class Plan:
     given: LambdaTable | None
     checkpoint: Checkpoint | None = None
 
-    def load(self, pipe: MultiViewPipeline | None = None) -> Job:
-        """Load the model, or take ``pipe``, a loaded one of the settings."""
-        config = self.config
-        pipe = pipe or MultiViewPipeline.from_pretrained(
-            config.model,
-            device=config.device,
-            dtype=config.dtype,
-            variant=config.variant,
-            offload=config.offload,
-            acceleration=config,
+    def load(self, pipe: MultiViewPipeline) -> Job:
+        """The job with ``pipe``, the model of the settings."""
+        return Job(
+            self.config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint
         )
-        return Job(config, self.inputs, self.trajectory, pipe, self.schedule, self.guide, self.given, self.checkpoint)
+
+
+def load_model(config: RenderConfig) -> MultiViewPipeline:
+    """Load the model of settings."""
+    return MultiViewPipeline.from_pretrained(
+        config.model,
+        device=config.device,
+        dtype=config.dtype,
+        variant=config.variant,
+        offload=config.offload,
+        acceleration=config,
+    )
 
 
 def read_job(

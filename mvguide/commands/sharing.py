@@ -11,7 +11,7 @@ import torch
 
 from mvguide.backbones.acceleration import AccelerationOptions
 from mvguide.backbones.base import Backbone
-from mvguide.commands.job import Job, Plan
+from mvguide.commands.job import Job, Plan, load_model
 from mvguide.commands.speaking import Say
 from mvguide.config.input_options import InputConfig
 from mvguide.config.render_options import ModelOptions, RenderConfig
@@ -67,21 +67,25 @@ class Shared:
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
 
     def load(self, plan: Plan) -> Job:
-        """The job of a plan, with its model. One that could not be loaded is not tried again."""
-        key = _key(plan.config, _MODEL)
+        """The job of a plan, with its model."""
+        return plan.load(self.load_model(plan.config))
+
+    def load_model(self, config: RenderConfig) -> MultiViewPipeline:
+        """The model of settings. One that could not be loaded is not tried again."""
+        key = _key(config, _MODEL)
         if key in self._failed:
             raise type(self._failed[key])(str(self._failed[key]))
         if self._model is not None and self._model[0] != key:
             self.forget()
             self._model = None
             free_memory_of_models()
-        try:
-            job = plan.load(None if self._model is None else self._model[1])
-        except MvguideError as error:
-            self._failed[key] = error
-            raise
-        self._model = key, job.pipe
-        return job
+        if self._model is None:
+            try:
+                self._model = key, load_model(config)
+            except MvguideError as error:
+                self._failed[key] = error
+                raise
+        return self._model[1]
 
     @property
     def backbone(self) -> Backbone | None:
@@ -121,6 +125,12 @@ class Shared:
         """Drop the context and its tables: after a failure, and before another model."""
         self._context = None
         self._tables.clear()
+
+    def keep_model(self) -> None:
+        """Drop everything but the model; one that could not be loaded is tried again."""
+        self.forget()
+        self._inputs = None
+        self._failed.clear()
 
 
 def inputs_key(config: InputConfig) -> str:

@@ -74,8 +74,8 @@ class JobBar:
         if self.as_lines:
             print(stage, file=sys.stderr, flush=True)
 
-    def watch(self, progress: Progress) -> None:
-        """Count a denoising step; after the last one comes decoding."""
+    def watch(self, progress: Progress) -> bool | None:
+        """Count a denoising step; after the last one comes decoding. Returning True would stop the run."""
         step = progress.step
         sigma, done, steps = f"sigma {float(step.sigma_next):.3g}", step.index + 1, step.num_steps
         self.bar.set_postfix_str(sigma, refresh=False)
@@ -85,6 +85,7 @@ class JobBar:
         self.done += 1
         if self.done == self.stages[self.begun]:
             self.begin("decoding")
+        return None
 
     def close(self) -> None:
         """Remove the bar, or finish its part."""

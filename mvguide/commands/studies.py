@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mvguide.commands.job import Job, read_job
+from mvguide.commands.job import Job, load_model, read_job
 from mvguide.commands.speaking import Say
 from mvguide.config.parsing import load_settings
 from mvguide.config.render_options import RenderConfig
@@ -42,8 +42,9 @@ def make_study(config: SearchConfig, say: Say) -> Study:
             quiet=True,
         )
         held_out = hold_out(settings)
-        job = read_job(held_out.settings, held_out.path, lambda text: None).load(pipe)
-        pipe = job.pipe
+        plan = read_job(held_out.settings, held_out.path, lambda text: None)
+        pipe = pipe or load_model(plan.config)
+        job = plan.load(pipe)
         scenes.append((job, job.context(), held_out))
 
     def score(v1: float, v2: float, v3: float) -> float:

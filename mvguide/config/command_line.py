@@ -4,10 +4,11 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from mvguide.config.input_options import SourceOptions
-from mvguide.config.parsing import SOURCES, load_settings
+from mvguide.config.parsing import SOURCES, load_settings, packaged_scene_files
 from mvguide.errors import MvguideError
 
 
@@ -57,10 +58,18 @@ def _words(settings: Any, base: Any, prefix: str, skip: str = "") -> Iterator[st
             yield from _words(value, None if base is None else default, f"{prefix}{field.name}.")
         elif value == default:
             continue
+        elif field.name == "scene" and not prefix:
+            yield from (option, _scene_name(value))
         elif value is True and default is False and not prefix:
             yield option  # a switch
         else:
             yield from (option, _written(value))
+
+
+def _scene_name(scene: str) -> str:
+    """The short name of a scene that comes with mvguide."""
+    short = Path(scene).stem
+    return short if packaged_scene_files().get(short) == Path(scene) else scene
 
 
 def _default(field: Field[Any]) -> Any:

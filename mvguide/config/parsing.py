@@ -264,9 +264,10 @@ def read_scene_file(path: Path) -> Namespace:
     """
     file = check_readable(path, "scene file")
     with decoding(file, "scene file", "save it as text in UTF-8"):
-        check_yaml(file.read_text(encoding="utf-8"), f"scene file {path}")
+        text = file.read_text(encoding="utf-8")
+        check_yaml(text, f"scene file {path}")
     try:
-        found = _scene_parser().parse_path(str(file), defaults=False)
+        found = _scene_parser().parse_string(text, defaults=False)  # parse_path would change the working folder
     except Exception as error:  # whatever a YAML reader and its checks raise
         reason = " ".join(str(error).split())[:200]
         raise FileError(

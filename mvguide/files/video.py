@@ -118,16 +118,9 @@ def read_video(path: str | os.PathLike[str], max_frames: int | None = None) -> T
     """
     if max_frames is not None and max_frames < 1:
         raise InputError(f"max_frames is {max_frames}; read at least 1 frame")
-    file = check_readable(path, "video")
-    # ffmpeg guesses formats by itself: a playlist would open other files, a text file would become an image of text.
-    # So the name, the format found and the ways to open more are all limited.
-    if file.suffix.lower() not in READ_SUFFIXES:
-        raise FileError(f"video {path} must have a name that ends in {', '.join(READ_SUFFIXES)}")
+    file, source = _source(path)
     # Each frame comes as an image in PPM, whose head has its size.
-    arguments = [
-        *("-protocol_whitelist", "file", "-format_whitelist", _FORMATS, "-i", str(file.absolute()), "-map", "0:v:0"),
-        *("-fps_mode", "passthrough", "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe", "pipe:1"),
-    ]
+    arguments = [*source, "-fps_mode", "passthrough", "-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe", "pipe:1"]
     frames: list[np.ndarray] = []
     task = f"video {path} cannot be read"
     with decoding(file, "video", _ADVICE), Ffmpeg(arguments, task, FileError) as decoder:
@@ -149,6 +142,45 @@ def read_video(path: str | os.PathLike[str], max_frames: int | None = None) -> T
     for index, pixels in enumerate(frames):
         video[index] = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32) / 255)
     return video
+
+
+def count_frames(path: str | os.PathLike[str], most: int) -> int:
+    """Number of coded frames of a video, without decoding them; at most ``most`` + 1.
+
+    Args:
+        path: the file, as for :func:`read_video`.
+        most: counting stops beyond it.
+
+    Raises:
+        FileError: missing, not a video, or damaged.
+    """
+    file, source = _source(path)
+    task, count = f"video {path} cannot be read", 0
+    arguments = [*source, "-c", "copy", "-f", "framecrc", "pipe:1"]
+    with decoding(file, "video", _ADVICE), Ffmpeg(arguments, task, FileError) as reader:
+        for line in reader.stdout:  # one for each frame, after a few that start with "#"
+            reader.note_progress()
+            count += not line.startswith(b"#")
+            if count > most:
+                reader.kill()
+                break
+        complaint = reader.finish()
+        if reader.was_ended or (complaint and not count):
+            raise FileError(f"{task} ({complaint}); {_ADVICE}")
+    return count
+
+
+def _source(path: str | os.PathLike[str]) -> tuple[Path, list[str]]:
+    """The file, and ffmpeg's arguments to read its images and nothing else.
+
+    ffmpeg guesses formats by itself: a playlist would open other files, a text file would become an image of text. So
+    the name, the format found and the ways to open more are all limited.
+    """
+    file = check_readable(path, "video")
+    if file.suffix.lower() not in READ_SUFFIXES:
+        raise FileError(f"video {path} must have a name that ends in {', '.join(READ_SUFFIXES)}")
+    limits = ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS]
+    return file, [*limits, "-i", str(file.absolute()), "-map", "0:v:0"]
 
 
 def _read_ppm(stream: BinaryIO) -> np.ndarray | None:

@@ -80,7 +80,7 @@ class Inputs:
         Raises:
             InputError: settings that the kind of path does not take, or too few views for it.
         """
-        first, kind = self.start, config.kind or self._default_kind(config)
+        first, kind = self.start, config.kind or self.default_kind(config)
         if kind == "file":
             return self._recorded(config, num_frames)
         if kind in ("views", "still"):
@@ -100,7 +100,7 @@ class Inputs:
         depth = first.median_depth if config.target_depth is None else config.target_depth
         return make_trajectory(kind, first.camera, num_frames, depth, **config.params())
 
-    def _default_kind(self, config: TrajectoryOptions) -> str:
+    def default_kind(self, config: TrajectoryOptions) -> str:
         """Kind of the path where none is given: through several views, around one, still for a video."""
         if config.file is not None:
             return "file"

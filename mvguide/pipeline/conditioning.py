@@ -1,6 +1,5 @@
 """What the model is conditioned on, window by window."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -45,8 +44,7 @@ def condition(
         view = path.view_at(frames.start)
         own_flow = mean_flow(view, path.trajectory[frames]) or flow
         options = backbone.with_defaults(replace(asked, num_frames=len(video)), own_flow)
-        picture = view.image if frames.start == 0 or os.environ.get("COND", "first") == "first" else video[0]
-        found.append(backbone.prepare(picture, options, generator, known))
+        found.append(backbone.prepare(view.image, options, generator, known))
     return backbone.with_defaults(asked, flow), found
 
 

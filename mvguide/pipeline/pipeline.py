@@ -205,7 +205,8 @@ class MultiViewPipeline:
                 a solver object such as ``Resampling(Heun(), repeats=1)``.
             generator: CPU generator of the noise; by default one in the state that preparing left, so that the same
                 context gives the same video again.
-            watch: sees every step; returning True stops early, and the video is decoded from what is there.
+            watch: sees every step; returning True stops early, and the video is the estimate that this step made. The
+                report says how many steps were done.
             checkpoint: file that keeps where the run stands, and from which it goes on after it was stopped.
 
         Returns:
@@ -246,6 +247,13 @@ class MultiViewPipeline:
             with timed(seconds, "encode"):
                 bound = guides.bind(guide, context.targets(mask), table)
         size = context.trajectory.height, context.trajectory.width
+        stopped: list[Progress] = []
+
+        def look(progress: Progress) -> bool:
+            if watch is not None and watch(progress) and progress.step.index + 1 < progress.step.num_steps:
+                stopped.append(progress)
+            return bool(stopped)
+
         settings = {
             "model": backbone.name,
             "views": [view.name for view in context.views],
@@ -273,7 +281,7 @@ class MultiViewPipeline:
             with (
                 context.enough_memory("denoising", *ways),
                 step_cache(backbone, context.schedule),
-                keep_state(checkpoint, about, denoiser, stepper, backbone.device, watch) as (reached, see),
+                keep_state(checkpoint, about, denoiser, stepper, backbone.device, look) as (reached, see),
             ):
                 start: Tensor | LoopState
                 if reached is not None:
@@ -281,6 +289,9 @@ class MultiViewPipeline:
                 else:
                     start = context.first_x(generator).to(backbone.device)
                 x = sample(denoiser, start, context.schedule, stepper, bound, generator, see)
+            if stopped:
+                settings["steps_done"] = stopped[0].step.index + 1
+                x = stopped[0].denoised  # x itself still has the noise of the steps that are left
         run = DenoisedRun(
             warps=context.warps,
             views=context.views,
@@ -291,6 +302,7 @@ class MultiViewPipeline:
             settings=settings,
             seconds=seconds,
         )
+        stopped.clear()
         del start, reached, see, denoiser, bound, x  # decoding may have their memory
         return self.decode(run, context.chunk)
 

@@ -8,7 +8,10 @@ from mvguide.drawing import page
 if TYPE_CHECKING:
     from mvguide.pipeline.result import Result
 
-_SHOWN = ("model", "guidance", "mask", "solver", "schedule", "steps", "size", "seed", "device", "dtype", "threads")
+_SHOWN = (
+    *("model", "guidance", "mask", "solver", "schedule", "steps", "steps_done"),
+    *("size", "seed", "device", "dtype", "threads"),
+)
 
 
 def result_page(result: "Result", title: str, warnings: Sequence[str], command: str) -> str:

@@ -17,7 +17,7 @@ from mvguide.backbones.model_configs import published_models, read_model_configs
 from mvguide.backbones.native_size import NativeSize, native_size
 from mvguide.backbones.network_calls import INPUTS
 from mvguide.backbones.pretrained import BACKBONES
-from mvguide.backbones.stock import _run_to_first_step
+from mvguide.backbones.stock_call import run_to_first_step
 from mvguide.errors import InputError, ModelError
 from tests.backbones.tiny_families import FAMILIES, HEIGHT, WIDTH
 from tests.backbones.tiny_svd import build_pipeline
@@ -47,7 +47,7 @@ def real_and_meta(pipe: Any, x: Tensor, part: str = "transformer") -> list[_Call
 def test_the_network_is_called_as_the_stock_pipeline_calls_it(kind: str, tiny_pipeline: Callable[[str], Any]) -> None:
     pipe, family = tiny_pipeline(kind), FAMILIES[kind]
     call = family.call(family.frames) | {"num_inference_steps": 4, "output_type": "latent"}
-    (real, *_), _ = _run_to_first_step(pipe, call)
+    (real, *_), _ = run_to_first_step(pipe, call)
     batch = real["hidden_states"].shape[0]
     planned = INPUTS[type(pipe).__name__](pipe.transformer.config, tiny_x(kind, pipe), torch.float32, batch)
     for name, value in real.items():

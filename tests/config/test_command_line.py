@@ -1,5 +1,6 @@
 """Settings written as a command line give the same settings again."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 
 from mvguide.config.command_line import command_line
 from mvguide.config.input_options import PreviewConfig
-from mvguide.config.parsing import load_settings, make_parser, parse
+from mvguide.config.parsing import load_settings, make_parser, packaged_scene_files, parse
+from mvguide.config.python_lines import python_lines
 from mvguide.config.render_options import RenderConfig
 from mvguide.config.score_options import CompareConfig
 
@@ -66,3 +68,45 @@ def test_words_without_an_option_name_come_first() -> None:
     assert line == """mvguide compare out/a 'out/my b' --names '["a", "b"]'"""
     words = shlex.split(line)[2:]
     assert parse(make_parser(CompareConfig, positional=("results", "+")), CompareConfig, words) == settings
+
+
+def test_a_packaged_scene_has_its_short_name() -> None:
+    place = str(packaged_scene_files()["marbles"])
+    settings = load_settings(RenderConfig, scene=place, trajectory={"kind": "dolly"})
+    assert command_line("render", settings) == "mvguide render --scene marbles --trajectory.kind dolly"
+
+
+def test_reading_a_scene_does_not_change_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of the studio read at the same time, and relative paths would lead elsewhere meanwhile."""
+    monkeypatch.setattr(os, "chdir", lambda path: pytest.fail(f"changed to {path}"))
+    load_settings(RenderConfig, scene="marbles")
+
+
+def test_lines_of_python_name_what_was_set_and_nothing_else() -> None:
+    plain = python_lines(load_settings(RenderConfig, image="a photo.jpg"), 8)
+    assert "    mvguide.SourceOptions(image='a photo.jpg'),\n)" in plain
+    assert "schedule=" not in plain
+    assert ".from_pretrained('tiny')" in plain
+    given = {
+        "depth": "d.npy",
+        "fov": 50,
+        "steps": 3,
+        "seed": 7,
+        "width": 64,
+        "height": 32,
+        "cfg_max": 2.0,
+        "dtype": "float32",
+    }
+    lines = python_lines(load_settings(RenderConfig, image="a.png", trajectory={"degrees": 5}, **given), 8)
+    for part in (
+        "mvguide.DepthOptions(depth='d.npy')",
+        "mvguide.LensOptions(fov=50.0)",
+        "mvguide.TrajectoryOptions(degrees=5.0), 8)",
+        "schedule=3",
+        "size=(64, 32)",
+        "mvguide.ConditioningOptions(num_frames=8, fps=7, cfg_max=2.0)",
+        ".manual_seed(7)",
+        "from_pretrained('tiny', dtype='float32')",
+    ):
+        assert part in lines
+    compile(lines, "lines", "exec")

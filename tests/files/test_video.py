@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mvguide.errors import FileError, InputError, MvguideError, OutputError
 from mvguide.files import video
-from mvguide.files.video import read_video, write_video
+from mvguide.files.video import count_frames, read_video, write_video
 from tests.mutations import damaged, result_or_error
 
 
@@ -184,3 +184,19 @@ def test_damaged_videos_raise_nothing_else(encoded: tuple[Path, bytes], data: st
     assert frames.ndim == 4
     assert frames.shape[1] == 3
     assert bool(np.isfinite(frames.numpy()).all())
+
+
+def test_frames_are_counted_without_decoding_them(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", torch.rand(9, 3, 16, 16), 7)
+    assert count_frames(tmp_path / "a.mp4", 100) == 9
+    assert count_frames(tmp_path / "a.mp4", 9) == 9
+    assert count_frames(tmp_path / "a.mp4", 3) == 4, "one more than the limit says that there are more"
+    (tmp_path / "b.mp4").write_bytes(b"no video" * 99)
+    with pytest.raises(FileError, match=r"video .*b\.mp4 cannot be read"):
+        count_frames(tmp_path / "b.mp4", 9)
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'a.mp4'}\n")
+    (tmp_path / "list.mp4").write_bytes((tmp_path / "list.m3u8").read_bytes())
+    with pytest.raises(FileError, match="must have a name"):
+        count_frames(tmp_path / "list.m3u8", 9)
+    with pytest.raises(FileError, match="cannot be read"):
+        count_frames(tmp_path / "list.mp4", 9)

@@ -93,5 +93,5 @@ def test_a_path_that_sees_nothing_is_refused(scene: LongScene, path: WarpedPath)
     short = some(path, NUMBERS)
     for frame in range(3):
         blind(short.warps, frame)
-    with pytest.raises(InputError, match="no frame of the path sees anything of the pictures"):
+    with pytest.raises(InputError, match="no frame of the path sees anything of the images"):
         make_anchors(scene.truth[NUMBERS], short, NUMBERS)

@@ -228,14 +228,18 @@ def test_the_default_table_has_the_models_own_parameters(
 
 
 def test_watching_stops_the_run(pipe: mvguide.MultiViewPipeline, scene: Scene, schedule: mvguide.SigmaSchedule) -> None:
-    seen = []
+    seen: list[Progress] = []
 
     def watch(progress: Progress) -> bool:
-        seen.append(progress.step.index)
+        seen.append(progress)
         return True
 
-    render(pipe, scene, schedule, watch=watch)
-    assert seen == [0]
+    result = render(pipe, scene, schedule, watch=watch)
+    assert [progress.step.index for progress in seen] == [0]
+    assert result.settings["steps_done"] == 1
+    # The estimate is the result: x still has the noise of the other steps.
+    torch.testing.assert_close(result.latents, seen[0].denoised)
+    assert "steps_done" not in render(pipe, scene, schedule, watch=lambda progress: None).settings
 
 
 def test_the_motion_bucket_follows_the_real_flow(result: mvguide.Result, scene: Scene) -> None:

@@ -23,7 +23,7 @@ from mvguide.tables.table import LambdaTable
 from tools.bench_quality import bench, build_parser
 from tools.quality.conditions import CALIBRATION
 from tools.quality.figures import gains, strip_file
-from tools.quality.methods import EXTRA, MEAN_ORACLE, ORACLE, SETTINGS, best_of, frames_away, make_methods
+from tools.quality.methods import EXTRA, MEAN_ORACLE, ORACLE, SETTINGS, best_of, frames_away, make_methods, mean_of
 from tools.quality.oracle import ErrorMoments
 from tools.quality.report import COLUMNS, markdown, mean_and_error, overview, read_rows, write_rows
 from tools.quality.scenes import Scene
@@ -43,6 +43,10 @@ def options(out: Path, *changes: str) -> argparse.Namespace:
     return build_parser().parse_args([*given, "--size", "64", "--out", str(out), *changes])
 
 
+def shifted(shift: float) -> Callable[[Scene], torch.Tensor]:
+    return lambda scene: scene.truth + shift
+
+
 def test_scores_are_of_the_region_they_name(scene: Scene) -> None:
     perfect = scene.score(scene.truth)
     assert perfect["ssim whole"] == pytest.approx(1)
@@ -58,10 +62,11 @@ def test_scores_are_of_the_region_they_name(scene: Scene) -> None:
 
 
 def test_the_best_draw_is_chosen_by_the_truth(scene: Scene) -> None:
-    def shifted(shift: float) -> Callable[[Scene], torch.Tensor]:
-        return lambda s: s.truth + shift
-
     torch.testing.assert_close(best_of([shifted(shift) for shift in (0.1, 0.02, 0.3)])(scene), scene.truth + 0.02)
+
+
+def test_the_mean_of_draws_is_their_mean(scene: Scene) -> None:
+    torch.testing.assert_close(mean_of([shifted(shift) for shift in (0.1, 0.05, -0.03)])(scene), scene.truth + 0.04)
 
 
 def test_mean_and_error_leave_out_scenes_without_the_region() -> None:
