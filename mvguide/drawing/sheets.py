@@ -100,5 +100,8 @@ def video_sheet(
 def _text_size(width: int, words: Sequence[str]) -> int:
     """Pixels of letters that can still be read where a page shrinks the sheet, as far as all words fit under a tile."""
     largest = max(_SMALLEST_TEXT, width // 8)
-    longest = max(ImageFont.load_default(size=largest).getlength(word) for word in words)
-    return max(_SMALLEST_TEXT, min(largest, int(largest * width / longest)))
+    for size in range(largest, _SMALLEST_TEXT, -1):
+        font = ImageFont.load_default(size=size)  # its lengths do not shrink in proportion
+        if max(font.getlength(word) for word in words) <= width:
+            return size
+    return _SMALLEST_TEXT
