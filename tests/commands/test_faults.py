@@ -177,9 +177,10 @@ def small_disk(place: Path, options: str) -> Iterator[Path]:
 @pytest.mark.parametrize("name", ["preview", "render"])
 def test_a_small_disk(written: dict[str, Save], tmp_path: Path, name: str) -> None:
     """A real disk of 8, 16, ... KiB, until the result fits; then of ever more names."""
-    for option, numbers in (("size={}k", range(16, 10_000, 16)), ("size=20m,nr_inodes={}", range(7, 400, 2))):
+    sizes, names = ("size={}k", range(16, 10_000, 16)), ("size=20m,nr_inodes={}", range(7, 400, 2))
+    for limit, (option, numbers) in {"sizes": sizes, "names": names}.items():
         done = []
-        with small_disk(tmp_path / option[5:9].strip("{}k,"), option.format(numbers[0])) as place:
+        with small_disk(tmp_path / limit, option.format(numbers[0])) as place:
             older(place)
             for number in numbers:
                 remount = ["mount", "-o", f"remount,{option.format(number)}", str(place)]
