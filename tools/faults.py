@@ -46,7 +46,9 @@ GROWING = [INDEX, TABLE]
 
 _TIMES = ("run", "seconds", "resumed_after", "resume", "peak_memory_mib")
 """Of a report: what may differ between an unbroken run and one that was stopped."""
-_TIMES_ON_PAGE = re.compile(rb"\d+\.\d\d s\b|<tr><th>resumed after</th>.*?</tr>")
+_TIMES_ON_PAGE = re.compile(
+    rb"\d+\.\d\d s\b|<tr><th>resumed after</th>.*?</tr>|<th scope=.row.>seconds</th><td>[^<]*</td>"
+)
 _MOST_TRIES = 30
 _LATEST = 0.9
 """Moments are drawn from so much of a run: near its end most runs are done before the signal comes."""
