@@ -106,5 +106,5 @@ def test_a_config_file_names_the_positional_setting(tmp_path: Path) -> None:
     config.write_text("manifest: jobs.yaml\nresume: true\n")
     parser = make_parser(BatchConfig, positional=("manifest", "?"))
     assert parse(parser, BatchConfig, ["--config", str(config)]).manifest == "jobs.yaml"
-    assert parse(parser, BatchConfig, ["other.yaml", "--config", str(config)]).manifest == "other.yaml"
+    assert parse(parser, BatchConfig, ["--config", str(config), "other.yaml"]).manifest == "other.yaml"
     assert parse(parser, BatchConfig, []).manifest == ""
