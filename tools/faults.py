@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +182,13 @@ class Range:
 
     def run(self, place: Path, words: Sequence[str], number: int = 0, after: float = 0) -> tuple[int, float]:
         """Run the command in a folder and send it a signal after some seconds. Returns exit code and seconds."""
-        process = self.server.Process(target=_command, args=([*self.words, *words, "--out", "out"], place, self.log))
+        here, there = self.server.Pipe(duplex=False)
+        words = [*self.words, *words, "--out", "out"]
+        process = self.server.Process(target=_command, args=(words, place, self.log, there))
         self.log.write_text("")
-        start = time.monotonic()
         process.start()
+        here.recv()  # before that the process is none of mvguide's
+        start = time.monotonic()
         if number:
             process.join(after)
             if process.is_alive():
@@ -268,13 +272,14 @@ class Range:
         return {name: _content(out / name) for name in names if not f"/{name}".count("/.")}
 
 
-def _command(words: list[str], place: Path, log: Path) -> None:
+def _command(words: list[str], place: Path, log: Path, ready: Connection) -> None:
     """A command in a process of its own."""
     os.chdir(place)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     with log.open("w") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
+    ready.send(True)
     sys.exit(mvguide(words))
 
 

@@ -291,6 +291,36 @@ def test_a_signal_at_any_write(written: dict[str, Save], tmp_path: Path, name: s
         assert contents(tmp_path) == before, f"{name}, {count}"
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
+)
+@pytest.mark.parametrize("name", ["render", "batch"])
+def test_a_stop_that_a_library_takes_for_an_error_is_still_a_stop(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    number: int,
+    code: int,
+    word: str,
+) -> None:
+    """As torch does when it asks a storage for its length while the signal arrives."""
+
+    def load(*_: Any) -> Any:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object type") from None
+
+    monkeypatch.setattr("mvguide.backbones.pretrained._load_pipeline", load)
+    monkeypatch.chdir(tmp_path)
+    Path("jobs.yaml").write_text("shared: {steps: 2, num_frames: 2, width: 32, height: 32}\njobs: [{scene: marbles}]\n")
+    words = {**COMMANDS, "batch": ["batch", "jobs.yaml", "--quiet"]}[name]
+    assert main([*words, "--out", "out"]) == code
+    assert capsys.readouterr().err.startswith(f"mvguide: {word}; ")
+    assert not Path("out/marbles/error.txt").exists()
+
+
 @pytest.mark.parametrize("room", ["config", "commands"])
 def test_a_stop_while_modules_are_loaded_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], room: str
