@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, words = find_command(words)
     command = COMMANDS[name]
-    from mvguide.files.stopping import stop_sentence, stoppable
+    from mvguide.files.stopping import raise_stop, stop_sentence, stoppable
 
     with stoppable() as notes:  # from here on: most of a short command is importing
         try:
@@ -164,7 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings = _load("config", command.settings)
             shown = f"mvguide {name}".replace("--scene", "--scene SCENE")
             parser = make_parser(settings, shown, command.positional)
-            _load("commands", command.function)(parse(parser, settings, words))
+            try:
+                _load("commands", command.function)(parse(parser, settings, words))
+            except Exception:
+                raise_stop()
+                raise
             sys.stdout.flush()
         except MvguideError as error:
             print(f"mvguide: {error}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Memory, handles and threads after a piece of work and after ten times as much: ``python -m tools.flat``.
 
-Each work runs in a process of its own: first a tenth, then all of it. It fails where ten times the work needs over a
-tenth more memory, or leaves more open files or threads.
+A tenth of each work and all of it run in processes of their own. It fails where ten times the work needs over a tenth
+more memory, or leaves more open files or threads.
 """
 
 import argparse
@@ -59,12 +59,18 @@ def measure(work: Callable[[int, Path], None], count: int) -> tuple[float, int, 
     return peak, len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
 
 
-def one(name: str, count: int | None) -> bool:
-    """Measure a work in this process. Returns whether it stays flat."""
-    work, usual = WORKS[name]
-    count = usual if count is None else count
+def alone(name: str, count: int) -> tuple[float, int, int]:
+    """What :func:`measure` gives in a process of its own: what an earlier work left behind must not count."""
+    command = [sys.executable, "-m", "tools.flat", name, "--count", str(count), "--alone"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    peak, files, threads = done.stdout.split()[-3:]
+    return float(peak), int(files), int(threads)
+
+
+def is_flat(name: str, count: int) -> bool:
+    """Measure a tenth of a work and all of it. Returns whether it stays flat."""
     start = time.monotonic()
-    (before, files, threads), (after, files_after, threads_after) = (measure(work, n) for n in (count // 10, count))
+    (before, files, threads), (after, files_after, threads_after) = (alone(name, n) for n in (count // 10, count))
     print(
         f"{name} {count // 10} and {count}: {before:.0f} and {after:.0f} MiB ({after / before:.2f} times), files "
         f"{files} and {files_after}, threads {threads} and {threads_after}; {time.monotonic() - start:.0f} s",
@@ -74,18 +80,18 @@ def one(name: str, count: int | None) -> bool:
 
 
 def main() -> int:
-    """Measure the works, each in its own process. Returns 1 if one of them grows."""
+    """Measure the works. Returns 1 if one of them grows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all by default")
     parser.add_argument("--count", type=int, help="of the larger work, instead of its own number")
-    parser.add_argument("--one", action="store_true", help="in this process")
+    parser.add_argument("--alone", action="store_true", help="one work of this count, in this process")
     options = parser.parse_args()
-    if options.one:
-        return 1 if sum(not one(name, options.count) for name in options.works) else 0
-    command = [sys.executable, "-m", "tools.flat", "--one"]
-    count = [] if options.count is None else ["--count", str(options.count)]
-    codes = [subprocess.run([*command, name, *count], check=False).returncode for name in options.works or WORKS]
-    return 1 if any(codes) else 0
+    names = options.works or list(WORKS)
+    if options.alone:
+        print(*measure(WORKS[names[0]][0], options.count))
+        return 0
+    grows = [name for name in names if not is_flat(name, options.count or WORKS[name][1])]
+    return 1 if grows else 0
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from mvguide.errors import ConfigError, FileError, InUseError, MvguideError
 from mvguide.evaluation.overview import ERROR, EVALUATION, read_entry
 from mvguide.evaluation.rendered import read_json
 from mvguide.files.atomic import atomic_path, check_writable, claim_folder
+from mvguide.files.stopping import raise_stop
 from mvguide.geometry.camera import Camera
 from mvguide.inputs.held_out import HeldOut, hold_out
 from mvguide.memory import is_out_of_memory
@@ -176,6 +177,7 @@ class JobRunner:
             self._work(task, bar, warnings)
             return Outcome(task.name, "done", warnings=warnings)
         except Exception as error:  # the other jobs go on
+            raise_stop()
             sentence, is_lost = _sentence(error), _is_device_lost(error)
             write_error(task, sentence, "" if isinstance(error, MvguideError) else traceback.format_exc())
         self.shared.forget()

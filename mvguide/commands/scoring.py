@@ -1,7 +1,7 @@
 """``mvguide evaluate`` and ``mvguide compare``."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -173,7 +173,8 @@ def _score(
             scores[name] = scores[name].with_cameras(recover_cameras(frames, truth.cameras))
     found = Evaluation(video.folder, against, truth, videos, scores, video.settings, [*video.notes, *notes])
     of_result = "result" if isinstance(config, EvaluateResultConfig) else ""
-    found.save(config.out, made_by=command_line("evaluate", config, positional=of_result))
+    made = replace(config, resume=False) if isinstance(config, EvaluateSceneConfig) else config
+    found.save(config.out, made_by=command_line("evaluate", made, positional=of_result))
     say(found.summary())
     say(f"wrote {config.out}/: look at report.html first; evaluation.md and evaluation.json have the figures")
     return found

@@ -20,10 +20,12 @@ class Notes:
     Args:
         written: finished files and folders. Files inside a result folder are not listed.
         resumable: a file that holds where its work stands, and the words for that place: "step 7 of 25".
+        stop: what a signal raised.
     """
 
     written: list[Path] = field(default_factory=list)
     resumable: tuple[Path, str] | None = None
+    stop: KeyboardInterrupt | None = None
 
 
 _NOTES: ContextVar[Notes | None] = ContextVar("notes", default=None)
@@ -43,7 +45,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[Notes]:
-    """Make SIGTERM and SIGHUP raise `Stopped`, and take notes of what the block does.
+    """Make SIGTERM and SIGHUP raise `Stopped`, and take notes of what the block does and of Ctrl-C.
 
     A signal that is ignored (nohup) or that the caller handles stays as it is. Outside the main thread, where Python
     takes no handlers, only the notes are kept.
@@ -53,14 +55,16 @@ def stoppable() -> Iterator[Notes]:
     """
     notes = Notes()
     token = _NOTES.set(notes)
-    mine = [number for number in _ENDING if _is_main() and signal.getsignal(number) is signal.SIG_DFL]
+    plain = (signal.SIG_DFL, signal.default_int_handler)
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING) if _is_main()}
+    mine = {number: handler for number, handler in found.items() if handler in plain}
     for number in mine:
         signal.signal(number, _stop)
     try:
         yield notes
     finally:
-        for number in mine:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in mine.items():
+            signal.signal(number, handler)
         _NOTES.reset(token)
 
 
@@ -77,6 +81,16 @@ def stop_sentence(error: KeyboardInterrupt, notes: Notes) -> tuple[str, int]:
     if notes.resumable is not None and notes.resumable[0].exists():  # the finished result removes it
         done += f"; the same command with --resume goes on after {notes.resumable[1]}"
     return f"{word}; {done}", 128 + getattr(error, "number", int(signal.SIGINT))
+
+
+def raise_stop() -> None:
+    """Raise what a signal has raised before: libraries turn it into errors of their own, torch while it reads weights.
+
+    To be called where a block has failed, before its error is believed.
+    """
+    notes = _NOTES.get()
+    if notes is not None and notes.stop is not None:
+        raise notes.stop
 
 
 def note_written(path: Path) -> None:
@@ -116,7 +130,11 @@ def undisturbed() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
+    stop = KeyboardInterrupt() if number == signal.SIGINT else Stopped(number)
+    notes = _NOTES.get()
+    if notes is not None:
+        notes.stop = stop
+    raise stop
 
 
 def _is_main() -> bool:

@@ -66,6 +66,7 @@ class DenoisedRun:
         Raises:
             OutputError: the file cannot be written.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         tensors = {"latents": self.latents, "sigmas": self.schedule.sigmas}
@@ -92,7 +93,10 @@ class DenoisedRun:
         }
         arrays = {name: _packed(tensor.detach().cpu()).contiguous().numpy() for name, tensor in tensors.items()}
         with atomic_path(path) as temporary:
-            save_file(arrays, temporary, {_HEADER: json.dumps(header)})
+            try:
+                save_file(arrays, temporary, {_HEADER: json.dumps(header)})
+            except SafetensorError as error:  # a full disk is no OSError there
+                raise OSError(str(error).rpartition("I/O error: ")[2]) from error
         return Path(path)
 
 

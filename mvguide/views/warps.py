@@ -22,7 +22,7 @@ SUPERSAMPLING = 2
 """Views are warped at up to this many times the video's resolution: fewer cracks, and less aliasing."""
 _MOTION = 0.08
 """Mean absolute difference of colour between moments above which a pixel has moved."""
-_PIXELS = 2**20
+_PIXELS = 2**18
 """Frames are merged so many at a time, and at least two, that V views of them have about this many pixels."""
 _GUESSED = 0.1
 """Confidence of pixels whose depth is guessed."""

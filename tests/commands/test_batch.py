@@ -25,7 +25,7 @@ from mvguide.diffusion.sampler import Progress, iterate
 from mvguide.errors import ConfigError
 from mvguide.evaluation.overview import read_entry
 from mvguide.files.atomic import claim_folder
-from mvguide.pipeline import pipeline, prepare
+from mvguide.pipeline import encoding, pipeline
 from tests.evaluation.test_overview import check_page
 
 QUICK = "shared: {model: tiny, device: cpu, steps: 2, num_frames: 3, width: 32, height: 32}\n"
@@ -162,7 +162,7 @@ def test_what_jobs_have_in_common_is_made_once_and_the_results_are_the_same(monk
     counted = Counted(monkeypatch)
     counted.of(pipeline.MultiViewPipeline, "from_pretrained")
     counted.of(pipeline, "warp_path")
-    counted.of(prepare, "encode_frames")
+    counted.of(encoding, "encode_frames")
     counted.of(job, "calibrate")
     # Neighbours in the file have little in common: the order of the work is another.
     text = """

@@ -69,7 +69,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(scene: Path) -> Path:
     """The evaluation of the scene, one view given and three held out; the render is beside it."""
     out = scene.parent / "out"
-    assert run("evaluate", "--scene", str(scene), "--use", "[0]", *QUICK, "--out", str(out)) == 0
+    assert run("evaluate", "--scene", str(scene), "--use", "[0]", *QUICK, "--resume", "--out", str(out)) == 0
     return out
 
 
@@ -125,6 +125,7 @@ def test_a_scene_with_held_out_pictures(evaluated: Path, scene: Path) -> None:
     report = json.loads((evaluated / "render" / "report.json").read_text())
     assert report["settings"]["command"]["use"] == ["images/a.png"]
     assert found["settings"]["seconds"] == pytest.approx(sum(report["seconds"].values()), abs=0.01)
+    assert "--resume" not in (evaluated / "report.html").read_text(), "the same page as a run that nobody stopped"
 
 
 def test_held_out_entries_of_a_list_of_views(evaluated: Path, scene: Path, tmp_path: Path) -> None:

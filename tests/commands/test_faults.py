@@ -177,9 +177,10 @@ def small_disk(place: Path, options: str) -> Iterator[Path]:
 @pytest.mark.parametrize("name", ["preview", "render"])
 def test_a_small_disk(written: dict[str, Save], tmp_path: Path, name: str) -> None:
     """A real disk of 8, 16, ... KiB, until the result fits; then of ever more names."""
-    for option, numbers in (("size={}k", range(16, 10_000, 16)), ("size=20m,nr_inodes={}", range(7, 400, 2))):
+    sizes, names = ("size={}k", range(16, 10_000, 16)), ("size=20m,nr_inodes={}", range(7, 400, 2))
+    for limit, (option, numbers) in {"sizes": sizes, "names": names}.items():
         done = []
-        with small_disk(tmp_path / option[5:9].strip("{}k,"), option.format(numbers[0])) as place:
+        with small_disk(tmp_path / limit, option.format(numbers[0])) as place:
             older(place)
             for number in numbers:
                 remount = ["mount", "-o", f"remount,{option.format(number)}", str(place)]
@@ -288,6 +289,36 @@ def test_a_signal_at_any_write(written: dict[str, Save], tmp_path: Path, name: s
             with pytest.raises(KeyboardInterrupt):
                 written[name](tmp_path / "out")
         assert contents(tmp_path) == before, f"{name}, {count}"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
+)
+@pytest.mark.parametrize("name", ["render", "batch"])
+def test_a_stop_that_a_library_takes_for_an_error_is_still_a_stop(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    number: int,
+    code: int,
+    word: str,
+) -> None:
+    """As torch does when it asks a storage for its length while the signal arrives."""
+
+    def load(*_: Any) -> Any:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object type") from None
+
+    monkeypatch.setattr("mvguide.backbones.pretrained._load_pipeline", load)
+    monkeypatch.chdir(tmp_path)
+    Path("jobs.yaml").write_text("shared: {steps: 2, num_frames: 2, width: 32, height: 32}\njobs: [{scene: marbles}]\n")
+    words = {**COMMANDS, "batch": ["batch", "jobs.yaml", "--quiet"]}[name]
+    assert main([*words, "--out", "out"]) == code
+    assert capsys.readouterr().err.startswith(f"mvguide: {word}; ")
+    assert not Path("out/marbles/error.txt").exists()
 
 
 @pytest.mark.parametrize("room", ["config", "commands"])

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from mvguide.cli import main
-from mvguide.config.parsing import load_settings
+from mvguide.config.batch_options import BatchConfig
+from mvguide.config.parsing import load_settings, make_parser, parse
 from mvguide.config.presets import PRESETS
 from mvguide.config.render_options import RenderConfig
 from mvguide.diffusion.schedule import load_sigmas
@@ -97,3 +98,13 @@ def test_every_new_guide_runs_from_the_command_line(folder: Path) -> None:
     settings = settings["settings"]
     assert settings.items() >= options.items()
     assert "repeats=1" in settings["solver"]
+
+
+def test_a_config_file_names_the_positional_setting(tmp_path: Path) -> None:
+    """It was lost: a setting that is given without an option name had a default of its own."""
+    config = tmp_path / "c.yaml"
+    config.write_text("manifest: jobs.yaml\nresume: true\n")
+    parser = make_parser(BatchConfig, positional=("manifest", "?"))
+    assert parse(parser, BatchConfig, ["--config", str(config)]).manifest == "jobs.yaml"
+    assert parse(parser, BatchConfig, ["--config", str(config), "other.yaml"]).manifest == "other.yaml"
+    assert parse(parser, BatchConfig, []).manifest == ""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import mvguide
 from mvguide.backbones.base import ConditioningOptions
 from mvguide.backbones.svd import SvdBackbone
-from mvguide.errors import DecodeError, FileError, InputError, MvguideError, OutOfMemoryError
+from mvguide.errors import DecodeError, FileError, InputError, MvguideError, OutOfMemoryError, OutputError
 from mvguide.pipeline.latents import LATENTS, load_latents
 from mvguide.scenes import packaged_scene
 from mvguide.views.view import View
@@ -41,6 +42,21 @@ def render(pipe: mvguide.MultiViewPipeline, **settings: Any) -> mvguide.Result:
     other = View(view.image, view.camera, depth, "other", depth.values / depth.values.max()).resize(48, 48)
     views = [view, other.with_background(other.require_depth().values > 5)]
     return pipe(views, path, schedule=2, size=SIZE, **settings)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+def test_a_full_disk_is_one_sentence(pipe: mvguide.MultiViewPipeline, tmp_path: Path) -> None:
+    import resource
+
+    result, file = render(pipe), tmp_path / LATENTS
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, before[1]))  # a larger file fails, as on a full disk
+    try:
+        with pytest.raises(OutputError, match=r"latents.safetensors cannot be written \(File too large"):
+            result.save_latents(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 @contextmanager
