@@ -109,7 +109,7 @@ def make_parser(settings: type, prog: str = "mvguide", positional: tuple[str, st
     parser.add_class_arguments(settings, skip={*switches, *(positional or ())[:1]})
     if positional is not None:
         # Without a default of its own: that would take the place of what a config file says.
-        optional = {"default": SUPPRESS} if positional[1] in "?*" else {}
+        optional: dict[str, Any] = {"default": SUPPRESS} if positional[1] in "?*" else {}
         parser.add_argument(positional[0], nargs=positional[1], help=_help(settings, positional[0]), **optional)
     for name in switches:
         parser.add_argument(f"--{name}", action="store_true", help=_help(settings, name))
